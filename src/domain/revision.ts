@@ -1,0 +1,114 @@
+/** A SHA-256 of bytes, in lower-case hex. */
+export type Digest = string;
+
+export type VolumeFormat = 'squashfs' | 'ext4' | 'iso9660' | 'raw';
+
+/** A code volume: immutable, read-only, named by the digest of its bytes. */
+export interface CodeVolume {
+  name: string;
+  digest: Digest;
+  format: VolumeFormat;
+  /** bytes */
+  size: number;
+  /** what `.unideploy/revision` in the volume says; null when nobody knows (a foreign file) */
+  revision: string | null;
+  /** HTTP path at which the application answers with `revision` */
+  probe: string;
+}
+
+/** What a guest boots: a kernel (with or without an initrd), or a root disk. */
+export type Image =
+  | { kind: 'kernel'; kernel: Digest; initrd: Digest | null }
+  | { kind: 'disk'; disk: Digest; format: 'raw' | 'qcow2' };
+
+export type Accelerator = 'auto' | 'kvm' | 'tcg';
+
+/** The machine shape and the guest profile: how this kind of guest takes disks, stops and is addressed. */
+export interface Machine {
+  profile: 'linux' | 'nanos' | 'custom';
+  /** QEMU machine type, `q35` or `pc` */
+  type: string;
+  accel: Accelerator;
+  /** QEMU CPU model; null takes the best of the accelerator (`max` for KVM, `qemu64` for TCG) */
+  cpu: string | null;
+  /** MiB */
+  memory: number;
+  cpus: number;
+  /** kernel command line; only with a kernel image */
+  cmdline: string;
+  /** where code volumes attach */
+  volumes: 'virtio-scsi' | 'virtio-blk';
+  /** `overlap`: the guest holds old and new at once; `replace`: the old one leaves first */
+  swap: 'overlap' | 'replace';
+}
+
+/** How an instance is asked for its health and its revision. */
+export interface Checks {
+  /** guest TCP port of the application */
+  port: number;
+  healthPath: string;
+  /** path that answers the image id of a guest without code volumes; null: the application cannot tell (unverified) */
+  revisionPath: string | null;
+}
+
+/** What runs, by exact digests. Two equal specs are the same deploy, whoever built it. */
+export interface RevisionSpec {
+  image: Image;
+  machine: Machine;
+  volumes: CodeVolume[];
+  checks: Checks;
+}
+
+/** Immutable record of what runs, numbered per service. */
+export interface Revision extends RevisionSpec {
+  service: string;
+  number: number;
+  /** epoch milliseconds */
+  createdAt: number;
+  createdBy: string;
+  gitCommit: string | null;
+  /** when a rollout to it has finished; null: never */
+  stableAt: number | null;
+}
+
+export type Difference = 'none' | 'volumes' | 'image';
+
+/** What must change in an instance of `from` for it to be one of `to`. */
+export function difference(from: RevisionSpec, to: RevisionSpec): Difference {
+  const fixed = ({ image, machine, checks, volumes }: RevisionSpec) =>
+    canonical({ image, machine, checks, volumes: volumes.map(({ name, probe }) => ({ name, probe })) });
+  if (fixed(from) !== fixed(to)) return 'image';
+  const digests = (spec: RevisionSpec) => spec.volumes.map((volume) => volume.digest).join();
+  return digests(from) === digests(to) ? 'none' : 'volumes';
+}
+
+/** What the guest is told it runs (`unideploy.revision=` on its command line), and answers when it has no code volume. */
+export function imageId(image: Image): string {
+  return image.kind === 'kernel'
+    ? `image-${image.kernel.slice(0, 12)}-${image.initrd?.slice(0, 12) ?? 'none'}`
+    : `image-${image.disk.slice(0, 24)}`;
+}
+
+/** One question to an instance and the only answer that proves the revision. */
+export interface Proof {
+  path: string;
+  expect: string;
+}
+
+/** What an instance of this revision must answer before it counts as verified; none: it cannot be verified. */
+export function proofs(spec: RevisionSpec): Proof[] {
+  if (spec.checks.revisionPath === null) return [];
+  if (spec.volumes.length === 0) return [{ path: spec.checks.revisionPath, expect: imageId(spec.image) }];
+  return spec.volumes.flatMap(({ probe, revision }) =>
+    revision === null ? [] : [{ path: probe, expect: revision }],
+  );
+}
+
+/** JSON with sorted keys: equal values have equal text. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}

@@ -1,0 +1,76 @@
+/**
+ * Every error a user can meet: a stable code, what happened, and what to do next. docs/errors.md lists the same
+ * codes (a test keeps the two equal).
+ */
+export const ERROR_CODES = {
+  UD_USAGE: 2,
+  UD_CONFIG_INVALID: 2,
+  UD_CONFIG_NOT_FOUND: 2,
+  UD_FILE_NOT_FOUND: 2,
+  UD_FILE_EXISTS: 2,
+  UD_STATE_PATH: 2,
+  UD_UNKNOWN_SERVICE: 2,
+  UD_UNKNOWN_REVISION: 2,
+  UD_UNKNOWN_INSTANCE: 2,
+  UD_TOOL_MISSING: 4,
+  UD_BUILD_FAILED: 4,
+  UD_ARTIFACT_CORRUPT: 4,
+  UD_CONTROLLER_NOT_RUNNING: 4,
+  UD_CONTROLLER_LOST: 4,
+  UD_PORT_IN_USE: 4,
+  UD_PROXY_FAILED: 4,
+  UD_TABLE_REFUSED: 4,
+  UD_GUEST_START: 4,
+  UD_GUEST_UNHEALTHY: 4,
+  UD_ACCEL: 4,
+  UD_QMP: 4,
+  UD_VOLUME_ATTACH: 4,
+  UD_VOLUME_UNPLUG: 4,
+  UD_VOLUME_UNVERIFIED: 4,
+  UD_DEADLINE: 4,
+  UD_INTERNAL: 4,
+  UD_CONTROLLER_RUNNING: 5,
+  UD_LOCKED: 5,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** An error meant for a person: `message` is the cause in one line, `next` what to do about it. */
+export class UnideployError extends Error {
+  readonly code: ErrorCode;
+  readonly next: string;
+
+  constructor(code: ErrorCode, message: string, next: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'UnideployError';
+    this.code = code;
+    this.next = next;
+  }
+
+  /** The process exit code that stands for this error. */
+  get exitCode(): number {
+    return ERROR_CODES[this.code];
+  }
+
+  toJSON(): ErrorReport {
+    return { code: this.code, message: this.message, next: this.next };
+  }
+}
+
+/** The form an error takes in the journal, in JSON output and between processes. */
+export interface ErrorReport {
+  code: ErrorCode;
+  message: string;
+  next: string;
+}
+
+/** The report of anything thrown; what is not ours is a bug and says so. */
+export function report(error: unknown): ErrorReport {
+  if (error instanceof UnideployError) return error.toJSON();
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: 'UD_INTERNAL', message, next: 'this is a bug: please report it with the controller log' };
+}
+
+export function fromReport({ code, message, next }: ErrorReport): UnideployError {
+  return new UnideployError(code in ERROR_CODES ? code : 'UD_INTERNAL', message, next);
+}

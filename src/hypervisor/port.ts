@@ -1,0 +1,64 @@
+import type { CodeVolume, Digest, RevisionSpec } from '../domain/revision.ts';
+
+/** Everything a hypervisor needs to start one instance. Written into its run directory, so that it can be adopted. */
+export interface InstanceSpec extends RevisionSpec {
+  /** unique for all time, e.g. `site-3-1` (service, rollout, ordinal) */
+  id: string;
+  service: string;
+  /** revision number it is launched as */
+  revision: number;
+  /** id of the rollout that launched it */
+  rollout: number;
+  /** epoch milliseconds */
+  launchedAt: number;
+}
+
+/** One instance as it really is, from its process, its monitor and its run directory. */
+export interface VirtualMachine {
+  spec: InstanceSpec;
+  /** `starting` until its monitor answers; `stopped` when the process is gone and only the run directory is left */
+  state: 'starting' | 'running' | 'stopped';
+  /** QEMU's own word (`running`, `paused`, `guest-panicked`, …), null while unknown. Proves no health. */
+  runState: string | null;
+  /** where the application's port is reached from this host; null until known */
+  endpoint: Endpoint | null;
+  /** code volumes that are attached now, oldest first */
+  volumes: AttachedVolume[];
+}
+
+export interface AttachedVolume {
+  name: string;
+  digest: Digest;
+}
+
+export interface Endpoint {
+  host: string;
+  port: number;
+}
+
+/**
+ * Starts, adopts, changes and stops virtual machines. Every method is idempotent: repeating one that has succeeded
+ * succeeds, and removing what is gone is no error. Every wait has a deadline and ends in an UnideployError.
+ */
+export interface Hypervisor {
+  /** Starts the machine detached from this process, with `spec.volumes` attached; resolves when its monitor answers. */
+  launch(spec: InstanceSpec): Promise<void>;
+  /** All machines that have a run directory, whoever started them. */
+  list(): Promise<VirtualMachine[]>;
+  /** Attaches a read-only code volume beside those that are there. Success proves nothing about the guest. */
+  attachVolume(id: string, volume: CodeVolume): Promise<void>;
+  /** Asks the guest to let go of the volume and waits until it has (UD_VOLUME_UNPLUG when it never does). */
+  detachVolume(id: string, volume: AttachedVolume): Promise<void>;
+  /** Takes `from` out and puts `to` in back to back, for guests that hold one volume at a time. */
+  replaceVolume(id: string, from: AttachedVolume, to: CodeVolume): Promise<void>;
+  /** Powers the guest down, forces it after `graceMs`, and resolves when the process is gone. */
+  stop(id: string, graceMs: number): Promise<void>;
+  /** Forgets a stopped machine: its run directory goes. */
+  remove(id: string): Promise<void>;
+  /** The last lines of the guest's console. */
+  console(id: string, lines: number): Promise<string[]>;
+  /** Calls back whenever a machine may have changed (an event, an exit). Returns the way to unsubscribe. */
+  onChange(listener: (id: string) => void): () => void;
+  /** Lets go of all monitors; the machines go on running. */
+  close(): Promise<void>;
+}
