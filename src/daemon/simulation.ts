@@ -1,0 +1,47 @@
+import { strategies } from '../../strategies/index.ts';
+import type { Clock } from '../domain/clock.ts';
+import type { HealthPolicy } from '../domain/policy.ts';
+import type { Revision } from '../domain/revision.ts';
+import type { EngineParts } from '../engine/engine.ts';
+import { Monitor } from '../engine/monitor.ts';
+import { Routing } from '../engine/routing.ts';
+import { VirtualClock } from '../hypervisor/simulated/clock.ts';
+import { type Incident, SimulatedWorld } from '../hypervisor/simulated/world.ts';
+import type { DataPlane } from '../proxy/port.ts';
+import { simulatedDataPlane } from '../proxy/simulated.ts';
+import { type MemoryStore, memoryStore } from '../store/memory.ts';
+
+export interface Simulation {
+  clock: VirtualClock;
+  world: SimulatedWorld;
+  dataPlane: DataPlane;
+  store: MemoryStore;
+  /**
+   * The parts of an engine in this world; each call is a new controller that knows nothing of the one before.
+   * `through` may put something between the controller and the world (a controller that dies, say).
+   */
+  controller(health: HealthPolicy, through?: <T extends object>(part: T) => T): EngineParts;
+}
+
+/** Everything an engine needs, in simulated time and with simulated guests. */
+export function simulation(options: {
+  start?: number;
+  revisionOf: (service: string, number: number) => Revision | null;
+  incidentFor?: (instance: string) => Incident | null;
+  busy?: (instance: string) => number;
+}): Simulation {
+  const clock = new VirtualClock(options.start);
+  const world = new SimulatedWorld(clock, options.incidentFor);
+  const dataPlane = simulatedDataPlane(clock, options.busy);
+  const store = memoryStore(options.revisionOf);
+  const controller: Simulation['controller'] = (health, through = (part) => part) => {
+    const hypervisor = through(world.hypervisor);
+    const time = through<Clock>(clock);
+    const monitor = new Monitor(hypervisor, through(world.prober), time, () => health);
+    void monitor.run();
+    const routing = new Routing(through(dataPlane), store);
+    return { hypervisor, monitor, routing, store, clock: time, strategies, onJournal: () => {} };
+  };
+  return { clock, world, dataPlane, store, controller };
+}
+

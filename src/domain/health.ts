@@ -1,0 +1,38 @@
+import type { HealthPolicy } from './policy.ts';
+import type { Proof } from './revision.ts';
+
+export type Health = 'unknown' | 'healthy' | 'unhealthy';
+
+/** What one round of questions to an instance brought. */
+export interface Answers {
+  healthy: boolean;
+  /** one line for people: `503 no volume`, `no answer within 1000 ms` */
+  summary: string;
+  /** body by probe path, for the paths that were answered with 200 */
+  bodies: Record<string, string>;
+}
+
+/** What is known of an instance from its own answers. */
+export interface Reading {
+  health: Health;
+  /** answers in a row of the same kind, successes or failures */
+  streak: number;
+  last: Answers | null;
+  /** epoch milliseconds of `last` */
+  at: number;
+}
+
+export const UNREAD: Reading = { health: 'unknown', streak: 0, last: null, at: 0 };
+
+/** The reading after one more round; health turns only when its threshold of answers in a row is met. */
+export function read(before: Reading, answers: Answers, policy: HealthPolicy, at: number): Reading {
+  const streak = before.last?.healthy === answers.healthy ? before.streak + 1 : 1;
+  const threshold = answers.healthy ? policy.healthy : policy.unhealthy;
+  const turned: Health = answers.healthy ? 'healthy' : 'unhealthy';
+  return { health: streak >= threshold ? turned : before.health, streak, last: answers, at };
+}
+
+/** Whether the application's own answers prove the revision. Nothing to prove proves nothing, and is no obstacle. */
+export function proven(expected: Proof[], answers: Answers | null): boolean {
+  return expected.every(({ path, expect }) => answers?.bodies[path]?.trim() === expect);
+}

@@ -1,0 +1,43 @@
+import type { Action } from './action.ts';
+import type { Health } from './health.ts';
+
+/** One instance as observed: what really runs, not what was asked for. */
+export interface ObservedInstance {
+  id: string;
+  /** revision that its image and its attached volumes make; null while they make none (a swap half done) */
+  revision: number | null;
+  /** its own answers prove `revision`, or `revision` is one that cannot be proven */
+  verified: boolean;
+  health: Health;
+  state: 'starting' | 'running' | 'stopped';
+  /** epoch milliseconds */
+  launchedAt: number;
+  /** share of new requests; 0: drained or never admitted */
+  weight: number;
+  inFlight: number;
+  /** the action under way on it */
+  acting: Action['kind'] | null;
+}
+
+/** The instances of one service and the table that fronts them. */
+export interface ObservedPool {
+  instances: ObservedInstance[];
+  /** new requests wait in the data plane */
+  hold: boolean;
+}
+
+/** Fit for traffic of `revision`: running, healthy, and proven by its own answer. */
+export function isReady(instance: ObservedInstance, revision: number | null): boolean {
+  return (
+    revision !== null &&
+    instance.revision === revision &&
+    instance.state === 'running' &&
+    instance.health === 'healthy' &&
+    instance.verified
+  );
+}
+
+/** Serves clients now: in the table with weight, and answering. */
+export function isAvailable(instance: ObservedInstance): boolean {
+  return instance.weight > 0 && instance.state === 'running' && instance.health !== 'unhealthy';
+}

@@ -1,0 +1,164 @@
+import type { Action } from '../domain/action.ts';
+import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
+
+import type { Rollout } from '../domain/rollout.ts';
+import { UnideployError } from '../errors.ts';
+import type { AttachedVolume, VirtualMachine } from '../hypervisor/port.ts';
+import type { Senses } from './observe.ts';
+import type { Clock } from '../domain/clock.ts';
+
+/** Weight of an admitted instance: every one has the same share. */
+const FULL_WEIGHT = 100;
+
+export interface Task extends Senses {
+  clock: Clock;
+  rollout: Rollout;
+  /** the revision the rollout is moving to in its present direction; null when no instance is to be left */
+  target: Revision | null;
+  /** every code volume that the service's instances may have attached */
+  volumes: CodeVolume[];
+}
+
+type Executors = { [K in Action['kind']]: (action: Extract<Action, { kind: K }>, task: Task) => Promise<void> };
+
+/** How each action is done. Each may be repeated after it was cut short at any point. */
+const executors: Executors = { launch, admit, drain, retire, swapVolume };
+
+/** Performs one action; rejects with an UnideployError that says what did not work. */
+export async function execute<K extends Action['kind']>(action: Extract<Action, { kind: K }>, task: Task): Promise<void> {
+  await executors[action.kind as K](action, task);
+}
+
+async function launch({ instance }: { instance: string }, { hypervisor, clock, rollout, target }: Task): Promise<void> {
+  const { image, machine, volumes, checks, number } = needTarget(target);
+  await hypervisor.launch({
+    image,
+    machine,
+    volumes,
+    checks,
+    id: instance,
+    service: rollout.service,
+    revision: number,
+    rollout: rollout.id,
+    launchedAt: clock.now(),
+  });
+}
+
+async function admit({ instance }: { instance: string }, task: Task): Promise<void> {
+  const revision = needTarget(task.target);
+  const machine = await find(task, instance);
+  const { health, service } = task.rollout;
+  if (!machine.endpoint || !(await task.monitor.until(machine, proofs(revision), health, health.timeout))) {
+    throw unverified(instance, revision, health.timeout, task);
+  }
+  await task.routing.put(service, { instance, revision: revision.number, ...machine.endpoint, weight: FULL_WEIGHT });
+}
+
+async function drain({ instance }: { instance: string }, { routing, rollout }: Task): Promise<void> {
+  await routing.quiet(rollout.service, instance);
+  await routing.drained(rollout.service, instance, rollout.policy.drain);
+}
+
+async function retire({ instance }: { instance: string }, { hypervisor, routing, rollout }: Task): Promise<void> {
+  await routing.drop(rollout.service, instance);
+  await hypervisor.stop(instance, rollout.policy.stop);
+  await hypervisor.remove(instance);
+}
+
+async function swapVolume(action: Extract<Action, { kind: 'swapVolume' }>, task: Task): Promise<void> {
+  const { service, policy } = task.rollout;
+  if (!action.hold) return await exchange(action, task);
+  await task.routing.hold(service, true);
+  try {
+    await task.routing.drained(service, action.instance, policy.drain);
+    await exchange(action, task);
+  } finally {
+    await task.routing.hold(service, false);
+  }
+}
+
+/** Brings the volumes of one guest to the target's, and back to what they were if the guest does not prove them. */
+async function exchange(action: { instance: string; mode: 'overlap' | 'replace' }, task: Task): Promise<void> {
+  const revision = needTarget(task.target);
+  const machine = await find(task, action.instance);
+  const stale = machine.volumes.filter((has) => !revision.volumes.some((wanted) => isSame(has, wanted)));
+  const missing = revision.volumes.filter((wanted) => !machine.volumes.some((has) => isSame(has, wanted)));
+
+  await (action.mode === 'overlap' ? attachBeside : putInPlace)(machine, stale, missing, revision, task);
+  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+}
+
+/** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */
+async function attachBeside(
+  machine: VirtualMachine,
+  stale: AttachedVolume[],
+  missing: CodeVolume[],
+  revision: Revision,
+  task: Task,
+): Promise<void> {
+  const { id } = machine.spec;
+  for (const volume of missing) await task.hypervisor.attachVolume(id, volume);
+  const error = await verify(machine, revision, task);
+  const leaving = error ? (stale.length > 0 ? missing : []) : stale;
+  for (const volume of leaving) await task.hypervisor.detachVolume(id, volume);
+  if (error) throw error;
+}
+
+/** The guest holds one at a time: nothing may be in flight, and the old one comes back if the new one fails. */
+async function putInPlace(
+  machine: VirtualMachine,
+  stale: AttachedVolume[],
+  missing: CodeVolume[],
+  revision: Revision,
+  task: Task,
+): Promise<void> {
+  const { id } = machine.spec;
+  const undo: [AttachedVolume, CodeVolume][] = [];
+  const replaced = new Set<AttachedVolume>();
+  for (const volume of missing) {
+    const old = stale.find(({ name }) => name === volume.name);
+    const known = task.volumes.find((candidate) => old && isSame(old, candidate));
+    if (!old) await task.hypervisor.attachVolume(id, volume);
+    else await task.hypervisor.replaceVolume(id, old, volume);
+    if (old) replaced.add(old);
+    if (known) undo.unshift([volume, known]);
+  }
+  for (const volume of stale) if (!replaced.has(volume)) await task.hypervisor.detachVolume(id, volume);
+  const error = await verify(machine, revision, task);
+  if (!error) return;
+  for (const [volume, old] of undo) await task.hypervisor.replaceVolume(id, volume, old);
+  const { health, policy } = task.rollout;
+  await task.monitor.until(machine, [], health, policy.verify);
+  throw error;
+}
+
+/** Waits until the guest is healthy and proves the revision; the error says what it answered instead. */
+async function verify(machine: VirtualMachine, revision: Revision, task: Task): Promise<UnideployError | null> {
+  const { health, policy } = task.rollout;
+  const passed = await task.monitor.until(machine, proofs(revision), health, policy.verify);
+  return passed ? null : unverified(machine.spec.id, revision, policy.verify, task);
+}
+
+function isSame(has: AttachedVolume, wanted: AttachedVolume): boolean {
+  return has.name === wanted.name && has.digest === wanted.digest;
+}
+
+async function find({ hypervisor }: Task, id: string): Promise<VirtualMachine> {
+  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === id);
+  if (machine?.state === 'running') return machine;
+  throw new UnideployError('UD_GUEST_START', `${id} does not run any more`, `read its console: unideploy logs ${id}`);
+}
+
+function needTarget(target: Revision | null): Revision {
+  if (target) return target;
+  throw new UnideployError('UD_INTERNAL', 'an action needs a revision, and the goal has none', 'this is a bug: please report it');
+}
+
+function unverified(instance: string, revision: Revision, within: number, { monitor }: Task): UnideployError {
+  const said = monitor.reading(instance).last?.summary ?? 'nothing';
+  return new UnideployError(
+    'UD_VOLUME_UNVERIFIED',
+    `${instance} did not prove revision ${revision.number} within ${within / 1000} s; its last answer: ${said}`,
+    `read its console: unideploy logs ${instance}`,
+  );
+}

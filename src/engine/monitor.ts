@@ -1,0 +1,117 @@
+import { type Answers, proven, type Reading, read, UNREAD } from '../domain/health.ts';
+import type { HealthPolicy } from '../domain/policy.ts';
+import type { Proof } from '../domain/revision.ts';
+import type { Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
+import type { Clock } from '../domain/clock.ts';
+import type { Prober } from '../probe/port.ts';
+import { Signal } from './signal.ts';
+
+/** How often an instance is asked that has not been healthy yet, in ms: often enough to be quick, and no load. */
+const STARTING_INTERVAL = 200;
+/** Bounds of the tight polling after a volume was attached, in ms: frequent polls cost an emulated guest its CPU. */
+const FIRST_POLL = 8;
+const SLOWEST_POLL = 100;
+
+/** Asks every instance for its health and its revision, and remembers what it answered. */
+export class Monitor {
+  readonly #hypervisor: Hypervisor;
+  readonly #prober: Prober;
+  readonly #clock: Clock;
+  readonly #policyOf: (service: string) => HealthPolicy | null;
+  readonly #readings = new Map<string, Reading>();
+  readonly #asking = new Set<string>();
+  readonly #listeners = new Set<(id: string) => void>();
+  readonly #wake = new Signal();
+  #stopped = false;
+
+  constructor(
+    hypervisor: Hypervisor,
+    prober: Prober,
+    clock: Clock,
+    /** null: the service is not known any more, and its instances are left alone */
+    policyOf: (service: string) => HealthPolicy | null,
+  ) {
+    this.#hypervisor = hypervisor;
+    this.#prober = prober;
+    this.#clock = clock;
+    this.#policyOf = policyOf;
+  }
+
+  /** Asks for ever, until `stop`. */
+  async run(): Promise<void> {
+    const unsubscribe = this.#hypervisor.onChange(() => this.#wake.raise());
+    while (!this.#stopped) {
+      const machines = await this.#hypervisor.list().catch(() => null);
+      if (machines) this.#askAll(machines);
+      await this.#wake.wait(this.#clock, STARTING_INTERVAL);
+    }
+    unsubscribe();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake.raise();
+  }
+
+  reading(id: string): Reading {
+    return this.#readings.get(id) ?? UNREAD;
+  }
+
+  /** Calls back when an instance's health or an answer of its has changed. Returns the way to unsubscribe. */
+  onChange(listener: (id: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Asks now, and returns the answers. */
+  async ask(machine: VirtualMachine, policy: HealthPolicy): Promise<Answers> {
+    const answers = machine.endpoint
+      ? await this.#prober.ask(machine.endpoint, { ...paths(machine.spec), timeout: policy.timeout })
+      : { healthy: false, summary: 'no address yet', bodies: {} };
+    this.#record(machine.spec.id, answers, policy);
+    return answers;
+  }
+
+  /** Asks again and again until the instance is healthy and proves itself; false when `deadline` ms have passed. */
+  async until(machine: VirtualMachine, expected: Proof[], policy: HealthPolicy, deadline: number): Promise<boolean> {
+    const end = this.#clock.now() + deadline;
+    for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
+      const answers = await this.ask(machine, policy);
+      if (answers.healthy && proven(expected, answers)) return true;
+      if (this.#clock.now() >= end) return false;
+      await this.#clock.sleep(pause);
+    }
+  }
+
+  #askAll(machines: VirtualMachine[]): void {
+    const known = new Set(machines.map(({ spec }) => spec.id));
+    for (const id of this.#readings.keys()) if (!known.has(id)) this.#readings.delete(id);
+    for (const machine of machines) {
+      const { id, service } = machine.spec;
+      const policy = this.#policyOf(service);
+      if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy)) continue;
+      this.#asking.add(id);
+      void this.ask(machine, policy).finally(() => this.#asking.delete(id));
+    }
+  }
+
+  #isDue(id: string, policy: HealthPolicy): boolean {
+    const { health, at } = this.reading(id);
+    const interval = health === 'healthy' ? policy.interval : Math.min(policy.interval, STARTING_INTERVAL);
+    return this.#clock.now() - at >= interval;
+  }
+
+  #record(id: string, answers: Answers, policy: HealthPolicy): void {
+    const before = this.reading(id);
+    const after = read(before, answers, policy, this.#clock.now());
+    this.#readings.set(id, after);
+    const same = before.health === after.health && JSON.stringify(before.last?.bodies) === JSON.stringify(answers.bodies);
+    if (!same) for (const listener of this.#listeners) listener(id);
+  }
+}
+
+function paths({ checks, volumes }: InstanceSpec): { healthPath: string; probePaths: string[] } {
+  const { healthPath, revisionPath } = checks;
+  if (revisionPath === null) return { healthPath, probePaths: [] };
+  return { healthPath, probePaths: volumes.length > 0 ? volumes.map(({ probe }) => probe) : [revisionPath] };
+}

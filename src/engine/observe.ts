@@ -1,0 +1,62 @@
+import { proven } from '../domain/health.ts';
+import type { Action } from '../domain/action.ts';
+import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
+import { difference, proofs, type Revision } from '../domain/revision.ts';
+import type { AttachedVolume, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
+import type { Monitor } from './monitor.ts';
+import type { Routing } from './routing.ts';
+
+export interface Senses {
+  hypervisor: Hypervisor;
+  routing: Routing;
+  monitor: Monitor;
+}
+
+/**
+ * The pool of a service as it really is: its machines, its table, and the instances' own answers.
+ *
+ * @param candidates revisions that an instance may be of; of two that are alike the first counts
+ * @param acting the actions under way, by instance, as they were before anything was looked at
+ */
+export async function observe(
+  { hypervisor, routing, monitor }: Senses,
+  service: string,
+  candidates: Revision[],
+  acting: ReadonlyMap<string, Action['kind']>,
+): Promise<ObservedPool> {
+  const [machines, table] = await Promise.all([hypervisor.list(), routing.status(service)]);
+  const instances = machines
+    .filter(({ spec }) => spec.service === service)
+    .map((machine): ObservedInstance => {
+      const { id, launchedAt } = machine.spec;
+      const revision = candidates.find((candidate) => isOf(machine, candidate));
+      const { health, last } = monitor.reading(id);
+      const route = table?.routes.find(({ instance }) => instance === id);
+      return {
+        id,
+        revision: revision?.number ?? null,
+        verified: revision !== undefined && proven(proofs(revision), last),
+        health,
+        state: machine.state,
+        launchedAt,
+        weight: route?.weight ?? 0,
+        inFlight: route?.inFlight ?? 0,
+        acting: acting.get(id) ?? null,
+      };
+    })
+    .sort((a, b) => a.launchedAt - b.launchedAt || (a.id < b.id ? -1 : 1));
+  return { instances, hold: table?.hold ?? false };
+}
+
+/** Whether the machine's image and attached volumes are those of the revision, no volume more and none less. */
+function isOf({ spec, volumes, state }: VirtualMachine, revision: Revision): boolean {
+  const change = difference(spec, revision);
+  if (change === 'image') return false;
+  if (state !== 'running') return change === 'none';
+  return keys(volumes) === keys(revision.volumes);
+}
+
+/** The volumes as a set: one that was attached twice (by a controller that died meanwhile) is there, no more. */
+function keys(volumes: AttachedVolume[]): string {
+  return [...new Set(volumes.map(({ name, digest }) => `${name} ${digest}`))].sort().join();
+}

@@ -1,0 +1,130 @@
+import type { DataPlane, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
+import type { RolloutStore } from '../store/port.ts';
+
+/** Edits the routing tables: each edit makes a whole new version, one after the other for each service. */
+export class Routing {
+  readonly #dataPlane: DataPlane;
+  readonly #store: Pick<RolloutStore, 'table' | 'putTable'>;
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  constructor(dataPlane: DataPlane, store: Pick<RolloutStore, 'table' | 'putTable'>) {
+    this.#dataPlane = dataPlane;
+    this.#store = store;
+  }
+
+  /** What the data plane does for a service; a data plane that has lost the table (a new process) gets it again first. */
+  async status(service: string): Promise<TableStatus | null> {
+    const found = await this.#find(service);
+    if (found) return found;
+    const last = this.#store.table(service);
+    if (!last) return null;
+    return await this.#inTurn(service, async () => (await this.#find(service)) ?? (await this.#dataPlane.apply(last)));
+  }
+
+  /** Makes the service listen where it should, without touching its routes (UD_PORT_IN_USE). */
+  async listen(service: string, listen: ListenAddress): Promise<void> {
+    await this.#edit(service, (table) => ({ ...table, listen: sameListener(table.listen, listen) ?? listen }), listen);
+  }
+
+  /** Puts the route in the table, in place of what the table has for that instance. */
+  async put(service: string, route: Route): Promise<void> {
+    await this.#edit(service, (table) => ({
+      ...table,
+      routes: [...table.routes.filter(({ instance }) => instance !== route.instance), route],
+    }));
+  }
+
+  /** No new requests for the instance; what it has under way goes on. */
+  async quiet(service: string, instance: string): Promise<void> {
+    await this.#editRoute(service, instance, { weight: 0 });
+  }
+
+  /** Says which revision the instance serves now, its share unchanged. */
+  async relabel(service: string, instance: string, revision: number): Promise<void> {
+    await this.#editRoute(service, instance, { revision });
+  }
+
+  async drop(service: string, instance: string): Promise<void> {
+    await this.#edit(service, (table) => ({
+      ...table,
+      routes: table.routes.filter((route) => route.instance !== instance),
+    }));
+  }
+
+  /** While held, new requests of the service wait in the data plane. */
+  async hold(service: string, hold: boolean): Promise<void> {
+    await this.#edit(service, (table) => ({ ...table, hold }));
+  }
+
+  async drained(service: string, instance: string, deadline: number): Promise<{ cut: number }> {
+    return await this.#dataPlane.drained(service, instance, deadline);
+  }
+
+  async #editRoute(service: string, instance: string, change: Partial<Route>): Promise<void> {
+    await this.#edit(service, (table) => ({
+      ...table,
+      routes: table.routes.map((route) => (route.instance === instance ? { ...route, ...change } : route)),
+    }));
+  }
+
+  async #edit(service: string, change: (table: RoutingTable) => RoutingTable, listen?: ListenAddress): Promise<void> {
+    await this.#inTurn(service, async () => {
+      const running = await this.#find(service);
+      const saved = this.#store.table(service);
+      const before = running ? toTable(running) : (saved ?? (listen && { service, version: 0, listen, hold: false, routes: [] }));
+      if (!before) return;
+      const changed = change(before);
+      if (running && sameTable(before, changed)) return;
+      const next = { ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 };
+      this.#store.putTable(toTable(await this.#dataPlane.apply(next)));
+    });
+  }
+
+  /** Ends the service's listener, and forgets nothing: the store's table goes with the service. */
+  async remove(service: string, grace: number): Promise<void> {
+    await this.#inTurn(service, () => this.#dataPlane.remove(service, grace));
+  }
+
+  async #find(service: string): Promise<TableStatus | undefined> {
+    return (await this.#tables()).find((table) => table.service === service);
+  }
+
+  /** A data plane that does not answer is started anew, or waited for. */
+  async #tables(): Promise<TableStatus[]> {
+    try {
+      return await this.#dataPlane.status();
+    } catch {
+      await this.#dataPlane.ensure();
+      return await this.#dataPlane.status();
+    }
+  }
+
+  /** One edit after the other: each starts from what the one before has left. */
+  async #inTurn<T>(service: string, edit: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(service) ?? Promise.resolve()).then(edit);
+    this.#turns.set(
+      service,
+      turn.catch(() => {}),
+    );
+    return await turn;
+  }
+}
+
+function toTable({ service, version, listen, hold, routes }: TableStatus): RoutingTable {
+  return {
+    service,
+    version,
+    listen,
+    hold,
+    routes: routes.map(({ instance, revision, host, port, weight }) => ({ instance, revision, host, port, weight })),
+  };
+}
+
+function sameTable(a: RoutingTable, b: RoutingTable): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Asking for any port is content with the one it has. */
+function sameListener(has: ListenAddress, wants: ListenAddress): ListenAddress | null {
+  return has.host === wants.host && (wants.port === 0 || has.port === wants.port) ? has : null;
+}

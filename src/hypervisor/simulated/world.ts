@@ -1,0 +1,213 @@
+import type { Clock } from '../../domain/clock.ts';
+import type { Answers } from '../../domain/health.ts';
+import { type CodeVolume, imageId } from '../../domain/revision.ts';
+import { type ErrorCode, UnideployError } from '../../errors.ts';
+import type { Prober } from '../../probe/port.ts';
+import type { AttachedVolume, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+
+/** What may befall a guest, named after what was seen to happen to real ones. */
+export type Incident =
+  | 'launch-rejected'
+  | 'never-healthy'
+  | 'dies-before-health'
+  | 'dies-after-health'
+  | 'hangs-after-health'
+  | 'volume-ignored'
+  | 'unplug-unacknowledged'
+  | 'monitor-lost';
+
+/** What things cost, in ms. */
+export interface Costs {
+  spawn: number;
+  boot: number;
+  attach: number;
+  detach: number;
+  stop: number;
+}
+
+const COSTS: Costs = { spawn: 50, boot: 3000, attach: 60, detach: 50, stop: 100 };
+/** How long after its first health a guest dies or hangs that does. */
+const LATER = 700;
+
+interface Guest {
+  spec: InstanceSpec;
+  /** stands for its address */
+  port: number;
+  bootedAt: number;
+  alive: boolean;
+  volumes: AttachedVolume[];
+  incident: Incident | null;
+}
+
+/** A pool of guests that exists only as a model: for `plan`, for property tests, and for studies at scale. */
+export class SimulatedWorld {
+  readonly #clock: Clock;
+  readonly #costs: Costs;
+  readonly #guests = new Map<string, Guest>();
+  /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
+  readonly #contents = new Map<string, string | null>();
+  readonly #listeners = new Set<(id: string) => void>();
+  #added = 0;
+  readonly #incidentFor: (id: string) => Incident | null;
+
+  constructor(clock: Clock, incidentFor: (id: string) => Incident | null = () => null, costs: Partial<Costs> = {}) {
+    this.#clock = clock;
+    this.#incidentFor = incidentFor;
+    this.#costs = { ...COSTS, ...costs };
+  }
+
+  /** Puts a running guest there, as it was found in the real world. */
+  adopt({ spec, volumes, state }: VirtualMachine): void {
+    this.#add(spec, [...volumes], this.#clock.now(), state !== 'stopped', null);
+  }
+
+  /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
+  know(volumes: CodeVolume[]): void {
+    for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+  }
+
+  /** Whether a request would be answered well by the guest at this moment, and which volumes answer it. */
+  serving(id: string): { ok: boolean; digests: string[] } {
+    const guest = this.#guests.get(id);
+    if (!guest) return { ok: false, digests: [] };
+    const digests = mounted(guest).map(({ digest }) => digest);
+    return { ok: this.#isHealthy(guest), digests };
+  }
+
+  readonly prober: Prober = {
+    ask: async ({ port }, { probePaths, timeout }) => {
+      const guest = [...this.#guests.values()].find((candidate) => candidate.port === port);
+      if (!guest || !this.#isHealthy(guest)) {
+        await this.#clock.sleep(timeout);
+        return { healthy: false, summary: `no answer within ${timeout} ms`, bodies: {} };
+      }
+      await this.#clock.sleep(2);
+      return { healthy: true, summary: '200 ok', bodies: this.#answers(guest, probePaths) };
+    },
+  };
+
+  readonly hypervisor: Hypervisor = {
+    launch: async (spec) => {
+      if (this.#guests.get(spec.id)?.alive) return;
+      await this.#clock.sleep(this.#costs.spawn);
+      const incident = this.#incidentFor(spec.id);
+      if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
+      const bootedAt = this.#clock.now() + this.#costs.boot;
+      const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
+      this.#happened(spec.id);
+      if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
+      if (incident === 'dies-after-health') void this.#dieAfter(guest, this.#costs.boot + LATER);
+    },
+    list: async () =>
+      [...this.#guests.values()].map((guest) => ({
+        spec: guest.spec,
+        state: guest.alive ? 'running' : 'stopped',
+        runState: guest.alive ? 'running' : null,
+        endpoint: guest.alive ? { host: 'simulated', port: guest.port } : null,
+        volumes: [...guest.volumes],
+      })),
+    attachVolume: async (id, volume) => {
+      const guest = this.#running(id);
+      if (has(guest, volume)) return;
+      await this.#clock.sleep(this.#costs.attach);
+      if (guest.incident === 'monitor-lost') throw failure('UD_QMP', `the monitor of ${id} went away`);
+      this.know([volume]);
+      if (!has(guest, volume)) guest.volumes.push({ name: volume.name, digest: volume.digest });
+      this.#happened(id);
+    },
+    detachVolume: async (id, volume) => {
+      const guest = this.#running(id);
+      if (!has(guest, volume)) return;
+      await this.#clock.sleep(this.#costs.detach);
+      if (guest.incident === 'unplug-unacknowledged') throw failure('UD_VOLUME_UNPLUG', `${id} keeps ${volume.name}`);
+      guest.volumes = guest.volumes.filter((other) => !isSame(other, volume));
+      this.#happened(id);
+    },
+    replaceVolume: async (id, from, to) => {
+      await this.hypervisor.detachVolume(id, from);
+      await this.hypervisor.attachVolume(id, to);
+    },
+    stop: async (id) => {
+      const guest = this.#guests.get(id);
+      if (!guest?.alive) return;
+      await this.#clock.sleep(this.#costs.stop);
+      guest.alive = false;
+      this.#happened(id);
+    },
+    remove: async (id) => {
+      this.#guests.delete(id);
+      this.#happened(id);
+    },
+    console: async () => [],
+    onChange: (listener) => {
+      this.#listeners.add(listener);
+      return () => this.#listeners.delete(listener);
+    },
+    close: async () => {},
+  };
+
+  #isHealthy(guest: Guest): boolean {
+    const now = this.#clock.now();
+    if (!guest.alive || now < guest.bootedAt || guest.incident === 'never-healthy') return false;
+    if (guest.incident === 'hangs-after-health' && now >= guest.bootedAt + LATER) return false;
+    return guest.spec.volumes.length === 0 || mounted(guest).length > 0;
+  }
+
+  #add(
+    spec: InstanceSpec,
+    volumes: AttachedVolume[],
+    bootedAt: number,
+    alive: boolean,
+    incident: Incident | null,
+  ): Guest {
+    this.know(spec.volumes);
+    const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident };
+    this.#guests.set(spec.id, guest);
+    return guest;
+  }
+
+  #answers(guest: Guest, paths: string[]): Answers['bodies'] {
+    const { image, volumes } = guest.spec;
+    if (volumes.length === 0) return Object.fromEntries(paths.map((path) => [path, imageId(image)]));
+    const bodies = volumes.map(({ name, probe }) => {
+      const digest = mounted(guest).find((candidate) => candidate.name === name)?.digest;
+      return [probe, digest && this.#contents.get(digest)];
+    });
+    return Object.fromEntries(bodies.filter(([path, body]) => path && paths.includes(path) && body));
+  }
+
+  async #dieAfter(guest: Guest, ms: number): Promise<void> {
+    await this.#clock.sleep(ms);
+    guest.alive = false;
+    this.#happened(guest.spec.id);
+  }
+
+  #running(id: string): Guest {
+    const guest = this.#guests.get(id);
+    if (guest?.alive) return guest;
+    throw failure('UD_GUEST_START', `${id} does not run`);
+  }
+
+  #happened(id: string): void {
+    for (const listener of this.#listeners) listener(id);
+  }
+}
+
+/** What the guest serves: the newest volume of each name, or, when it can hold only one, the oldest. */
+function mounted({ spec, volumes, incident }: Guest): AttachedVolume[] {
+  const seen = incident === 'volume-ignored' ? volumes.filter((volume) => has(spec, volume)) : volumes;
+  const ordered = spec.machine.swap === 'overlap' ? [...seen].reverse() : seen;
+  return ordered.filter((volume, at) => ordered.findIndex(({ name }) => name === volume.name) === at);
+}
+
+function has({ volumes }: { volumes: AttachedVolume[] }, volume: AttachedVolume): boolean {
+  return volumes.some((other) => isSame(other, volume));
+}
+
+function isSame(a: AttachedVolume, b: AttachedVolume): boolean {
+  return a.name === b.name && a.digest === b.digest;
+}
+
+function failure(code: ErrorCode, message: string): UnideployError {
+  return new UnideployError(code, message, 'this was simulated');
+}

@@ -1,0 +1,65 @@
+import { Agent, request } from 'undici';
+import type { Answers } from '../domain/health.ts';
+import type { Prober, Questions } from './port.ts';
+
+/** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
+const LONGEST_ANSWER = 4096;
+
+/**
+ * Asks over real HTTP. A connection for each round: the forwarder in front of a guest accepts before the guest listens
+ * and after it has hung, so only a whole answer within the time-out counts.
+ */
+export function httpProber(): Prober {
+  return {
+    async ask({ host, port }, { healthPath, probePaths, timeout }) {
+      const agent = new Agent({ connections: 1, pipelining: 1 });
+      const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+      const get = async (path: string): Promise<Answer> => await ask(agent, origin + path, timeout);
+      try {
+        const health = await get(healthPath);
+        const healthy = health.status !== null && health.status >= 200 && health.status < 300;
+        if (!healthy) return { healthy, summary: health.summary, bodies: {} };
+        const bodies: Answers['bodies'] = {};
+        let summary = health.summary;
+        for (const path of probePaths) {
+          const answer = await get(path);
+          if (answer.status === 200) bodies[path] = answer.body;
+          summary = `${summary}, ${path}: ${answer.summary}`;
+        }
+        return { healthy, summary, bodies };
+      } finally {
+        void agent.destroy();
+      }
+    },
+  };
+}
+
+interface Answer {
+  status: number | null;
+  body: string;
+  summary: string;
+}
+
+async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Promise<Answer> {
+  try {
+    const signal = AbortSignal.timeout(timeout);
+    const { statusCode, body } = await request(url, { dispatcher: agent, signal });
+    const text = await readShort(body);
+    return { status: statusCode, body: text, summary: `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim() };
+  } catch (error) {
+    const { name, message } = error as Error;
+    const summary = name === 'TimeoutError' ? `no answer within ${timeout} ms` : message;
+    return { status: null, body: '', summary };
+  }
+}
+
+async function readShort(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > LONGEST_ANSWER) throw new Error(`an answer longer than ${LONGEST_ANSWER} bytes`);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

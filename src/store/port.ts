@@ -1,0 +1,53 @@
+import type { Happening, JournalEntry } from '../domain/journal.ts';
+import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
+import type { Revision, RevisionSpec } from '../domain/revision.ts';
+import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { RoutingTable } from '../proxy/port.ts';
+
+/** What a service was last told to be. */
+export interface Service {
+  name: string;
+  /** the last goal that a rollout reached */
+  goal: Goal;
+  policy: RolloutPolicy;
+  health: HealthPolicy;
+}
+
+export type NewRevision = RevisionSpec & Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit'>;
+export type NewRollout = Omit<Rollout, 'id'>;
+
+/** What the engine needs of the store to bring one rollout to its end. */
+export interface RolloutStore {
+  revision(service: string, number: number): Revision | null;
+  rollout(id: number): Rollout | null;
+  updateRollout(rollout: Rollout): void;
+  append(rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry;
+  /** Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable. */
+  closeRollout(rollout: Rollout, happening: Happening): void;
+  removeService(name: string): void;
+
+  /** The last table given to the data plane, to give again to a new one. */
+  table(service: string): RoutingTable | null;
+  putTable(table: RoutingTable): void;
+}
+
+/** The state that outlives a controller. Every call is one transaction. */
+export interface Store extends RolloutStore {
+  services(): Service[];
+  service(name: string): Service | null;
+  putService(service: Service): void;
+
+  addRevision(revision: NewRevision): Revision;
+  /** newest first */
+  revisions(service: string): Revision[];
+
+  /** Adds an open rollout, with its first journal entry. Throws UD_LOCKED when the service has one open already. */
+  openRollout(rollout: NewRollout): Rollout;
+  /** newest first */
+  rollouts(service: string, limit: number): Rollout[];
+  openRollouts(): Rollout[];
+  /** entries of a rollout after position `after`, oldest first */
+  journal(rollout: number, after: number): JournalEntry[];
+
+  close(): void;
+}

@@ -1,0 +1,160 @@
+import Database from 'libsql';
+import type { Happening, JournalEntry } from '../domain/journal.ts';
+import type { Revision } from '../domain/revision.ts';
+import type { Rollout } from '../domain/rollout.ts';
+import { UnideployError } from '../errors.ts';
+import type { RoutingTable } from '../proxy/port.ts';
+import type { Service, Store } from './port.ts';
+
+const SCHEMA = `
+  create table if not exists services (name text primary key, body text not null) strict;
+  create table if not exists revisions (
+    service text not null, number integer not null, body text not null, stable_at integer,
+    primary key (service, number)) strict;
+  create table if not exists rollouts (
+    id integer primary key autoincrement, service text not null, open integer not null, body text not null) strict;
+  create unique index if not exists one_open_rollout on rollouts (service) where open = 1;
+  create table if not exists journal (
+    seq integer primary key autoincrement, service text not null, rollout integer not null, at integer not null,
+    body text not null) strict;
+  create index if not exists journal_by_rollout on journal (rollout, seq);
+  create table if not exists tables (service text primary key, body text not null) strict;
+`;
+
+/** The store in one SQLite file; `:memory:` for a store that ends with the process. */
+export function sqliteStore(file: string): Store {
+  const db = new Database(file);
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = FULL');
+  db.exec(SCHEMA);
+  const statements = new Map<string, Database.Statement>();
+  const sql = (text: string) => {
+    const known = statements.get(text) ?? db.prepare(text);
+    statements.set(text, known);
+    return known;
+  };
+  const bodies = <T>(text: string, ...values: unknown[]) =>
+    (sql(text).all(...values) as { body: string }[]).map(({ body }) => JSON.parse(body) as T);
+  const body = <T>(text: string, ...values: unknown[]) => bodies<T>(text, ...values)[0] ?? null;
+
+  const toRevision = (row: { body: string; number: number; stable_at: number | null }): Revision => ({
+    ...(JSON.parse(row.body) as Revision),
+    number: row.number,
+    stableAt: row.stable_at,
+  });
+  const revisions = (where: string, ...values: unknown[]) =>
+    (sql(`select * from revisions where ${where} order by number desc`).all(...values) as Parameters<
+      typeof toRevision
+    >[0][]).map(toRevision);
+
+  const append = (rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry => {
+    const { lastInsertRowid } = sql('insert into journal (service, rollout, at, body) values (?, ?, ?, ?)').run(
+      rollout.service,
+      rollout.id,
+      at,
+      JSON.stringify(happening),
+    );
+    return { ...happening, seq: Number(lastInsertRowid), service: rollout.service, rollout: rollout.id, at };
+  };
+  const putService = (service: Service) => {
+    sql('insert or replace into services (name, body) values (?, ?)').run(service.name, JSON.stringify(service));
+  };
+  const updateRollout = (rollout: Rollout) => {
+    sql('update rollouts set open = ?, body = ? where id = ?').run(
+      rollout.state === 'open' ? 1 : 0,
+      JSON.stringify(rollout),
+      rollout.id,
+    );
+  };
+
+  return {
+    services: () => bodies<Service>('select body from services order by name'),
+    service: (name) => body<Service>('select body from services where name = ?', name),
+    putService,
+    removeService(name) {
+      db.transaction(() => {
+        sql('delete from services where name = ?').run(name);
+        sql('delete from tables where service = ?').run(name);
+      })();
+    },
+
+    addRevision: db.transaction((revision): Revision => {
+      const row = sql('select coalesce(max(number), 0) + 1 as number from revisions where service = ?').get(
+        revision.service,
+      ) as { number: number };
+      sql('insert into revisions (service, number, body) values (?, ?, ?)').run(
+        revision.service,
+        row.number,
+        JSON.stringify(revision),
+      );
+      return { ...revision, number: row.number, stableAt: null };
+    }) as Store['addRevision'],
+    revision: (service, number) => revisions('service = ? and number = ?', service, number)[0] ?? null,
+    revisions: (service) => revisions('service = ?', service),
+
+    openRollout: db.transaction((rollout): Rollout => {
+      const holder = body<Rollout>(
+        'select body from rollouts where service = ? and open = 1',
+        rollout.service,
+      );
+      if (holder) throw locked(holder);
+      const { lastInsertRowid } = sql("insert into rollouts (service, open, body) values (?, 1, '{}')").run(
+        rollout.service,
+      );
+      const opened: Rollout = { ...rollout, id: Number(lastInsertRowid) };
+      updateRollout(opened);
+      append(opened, opened.startedAt, {
+        event: 'rollout-started',
+        kind: opened.kind,
+        from: opened.from.revision,
+        to: opened.to.revision,
+        replicas: opened.to.replicas,
+        strategy: opened.strategy,
+        performer: opened.performer,
+      });
+      return opened;
+    }) as Store['openRollout'],
+    rollout: (id) => body<Rollout>('select body from rollouts where id = ?', id),
+    rollouts: (service, limit) =>
+      bodies<Rollout>('select body from rollouts where service = ? order by id desc limit ?', service, limit),
+    openRollouts: () => bodies<Rollout>('select body from rollouts where open = 1 order by id'),
+    updateRollout,
+    closeRollout(rollout, happening) {
+      const { service, policy, health, to, endedAt, state } = rollout;
+      db.transaction(() => {
+        updateRollout(rollout);
+        append(rollout, endedAt ?? rollout.since, happening);
+        if (state !== 'succeeded') return;
+        putService({ name: service, goal: to, policy, health });
+        sql('update revisions set stable_at = ? where service = ? and number = ?').run(endedAt, service, to.revision);
+      })();
+    },
+
+    append,
+    journal: (rollout, after) =>
+      (sql('select * from journal where rollout = ? and seq > ? order by seq').all(rollout, after) as {
+        seq: number;
+        service: string;
+        rollout: number;
+        at: number;
+        body: string;
+      }[]).map(({ body: text, ...row }) => ({ ...(JSON.parse(text) as Happening), ...row })),
+
+    table: (service) => body<RoutingTable>('select body from tables where service = ?', service),
+    putTable(table) {
+      sql('insert or replace into tables (service, body) values (?, ?)').run(table.service, JSON.stringify(table));
+    },
+
+    close: () => {
+      db.close();
+    },
+  };
+}
+
+function locked(holder: Rollout): UnideployError {
+  return new UnideployError(
+    'UD_LOCKED',
+    `rollout ${holder.id} of ${holder.service}, started by ${holder.performer}, is still under way`,
+    `wait for it (unideploy status ${holder.service} --watch), then try again`,
+  );
+}

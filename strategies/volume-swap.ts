@@ -1,0 +1,64 @@
+import type { Action } from '../src/domain/action.ts';
+import { bounds } from '../src/domain/policy.ts';
+import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
+import { act, type Decision, type RolloutView, type Strategy, wait } from '../src/domain/strategy.ts';
+import { rolling } from './rolling.ts';
+
+/**
+ * Leaves the guests running and exchanges their code volumes.
+ *
+ * - `overlap` guests hold old and new at once: they are swapped in place, `parallel` at a time, and never leave the pool.
+ * - `replace` guests hold one: each is drained, swapped and readmitted; a single one is swapped while requests are held.
+ *
+ * Guests that cannot be swapped (dead, unhealthy) and missing replicas are left to `rolling`, once the others are through.
+ */
+export const volumeSwap: Strategy = { name: 'volume-swap', next };
+
+function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
+  const unread = pool.instances.find((i) => i.state === 'running' && i.health === 'unknown' && i.revision !== null);
+  const outdated = pool.instances.filter((i) => isSwappable(i, rollout));
+  if (outdated.length === 0) return rolling.next(pool, rollout, now);
+  if (unread) return wait(`the first answer of ${unread.id}`);
+  const actions = rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
+  return actions.length > 0 ? act(...actions) : wait(`${outdated.map((i) => i.id).join(', ')} to be swapped`);
+}
+
+/** Half-swapped guests are finished whatever their health: the half swap may be the cause. */
+function isSwappable(instance: ObservedInstance, rollout: RolloutView): boolean {
+  if (instance.state !== 'running' || instance.acting === 'retire') return false;
+  if (instance.acting === 'swapVolume' || instance.revision === null) return true;
+  return instance.revision !== rollout.target && instance.health !== 'unhealthy';
+}
+
+function swapInPlace(pool: ObservedPool, outdated: ObservedInstance[], rollout: RolloutView): Action[] {
+  const swapping = pool.instances.filter((i) => i.acting === 'swapVolume').length;
+  return outdated
+    .filter((i) => i.acting === null)
+    .slice(0, Math.max(0, rollout.policy.parallel - swapping))
+    .map((i) => ({ kind: 'swapVolume', instance: i.id, mode: 'overlap', hold: false }));
+}
+
+function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: RolloutView): Action[] {
+  const running = pool.instances.filter((i) => i.state === 'running' && i.acting !== 'retire');
+  const [only] = outdated;
+  if (only && running.length === 1) {
+    return only.acting === null ? [{ kind: 'swapVolume', instance: only.id, mode: 'replace', hold: true }] : [];
+  }
+  const size = Math.min(rollout.replicas, running.length);
+  const floor = Math.max(1, size - Math.max(1, bounds(rollout.policy, size).unavailable));
+  let spare = running.filter((i) => isAvailable(i) && i.acting !== 'drain').length - floor;
+  const actions: Action[] = [];
+  for (const instance of running.filter((i) => i.acting === null)) {
+    if (isReady(instance, rollout.target) && instance.weight === 0) {
+      actions.push({ kind: 'admit', instance: instance.id });
+    } else if (outdated.includes(instance)) {
+      if (instance.weight === 0 && instance.inFlight === 0) {
+        actions.push({ kind: 'swapVolume', instance: instance.id, mode: 'replace', hold: false });
+      } else if (!isAvailable(instance) || spare > 0) {
+        if (isAvailable(instance)) spare -= 1;
+        actions.push({ kind: 'drain', instance: instance.id });
+      }
+    }
+  }
+  return actions;
+}

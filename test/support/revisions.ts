@@ -1,0 +1,75 @@
+import type { HealthPolicy, RolloutPolicy } from '../../src/domain/policy.ts';
+import type { Revision } from '../../src/domain/revision.ts';
+import type { Goal, Rollout } from '../../src/domain/rollout.ts';
+
+export const LISTEN = { host: '127.0.0.1', port: 0 };
+
+export const HEALTH: HealthPolicy = { interval: 1000, timeout: 500, healthy: 1, unhealthy: 3, deadline: 10_000 };
+
+export const POLICY: RolloutPolicy = {
+  strategy: 'auto',
+  maxSurge: 1,
+  maxUnavailable: 0,
+  parallel: 2,
+  drain: 2000,
+  stop: 1000,
+  verify: 3000,
+  deadline: 120_000,
+};
+
+/** A revision whose image and code are told apart by two letters. */
+export function revision(
+  number: number,
+  { image = 'a', code = 'x', swap = 'overlap' }: { image?: string; code?: string; swap?: 'overlap' | 'replace' } = {},
+): Revision {
+  return {
+    service: 'site',
+    number,
+    image: { kind: 'kernel', kernel: image.repeat(64), initrd: null },
+    machine: {
+      profile: 'linux',
+      type: 'q35',
+      accel: 'tcg',
+      cpu: null,
+      memory: 128,
+      cpus: 1,
+      cmdline: '',
+      volumes: 'virtio-scsi',
+      swap,
+    },
+    volumes: [
+      { name: 'code', digest: code.repeat(64), format: 'squashfs', size: 4096, revision: `tree-${code}`, probe: '/r' },
+    ],
+    checks: { port: 80, healthPath: '/health', revisionPath: '/r' },
+    createdAt: 0,
+    createdBy: 'tester',
+    gitCommit: null,
+    stableAt: null,
+  };
+}
+
+export function goalOf(number: number | null, replicas: number): Goal {
+  return { revision: number, replicas, listen: LISTEN };
+}
+
+export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout> = {}): Rollout {
+  return {
+    id,
+    service: 'site',
+    kind: 'rollout',
+    from,
+    to,
+    strategy: 'rolling',
+    policy: POLICY,
+    health: HEALTH,
+    direction: 'forward',
+    state: 'open',
+    reason: null,
+    performer: 'tester',
+    startedAt: 0,
+    since: 0,
+    endedAt: null,
+    launches: 0,
+    ...rest,
+  };
+}
