@@ -9,12 +9,14 @@ export const ERROR_CODES = {
   UD_FILE_NOT_FOUND: 2,
   UD_FILE_EXISTS: 2,
   UD_STATE_PATH: 2,
+  UD_REQUEST: 2,
   UD_UNKNOWN_SERVICE: 2,
   UD_UNKNOWN_REVISION: 2,
   UD_UNKNOWN_INSTANCE: 2,
   UD_TOOL_MISSING: 4,
   UD_BUILD_FAILED: 4,
   UD_ARTIFACT_CORRUPT: 4,
+  UD_ARTIFACT_MISSING: 4,
   UD_CONTROLLER_NOT_RUNNING: 4,
   UD_CONTROLLER_LOST: 4,
   UD_PORT_IN_USE: 4,
@@ -73,4 +75,8 @@ export function report(error: unknown): ErrorReport {
 
 export function fromReport({ code, message, next }: ErrorReport): UnideployError {
   return new UnideployError(code in ERROR_CODES ? code : 'UD_INTERNAL', message, next);
+}
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof UnideployError ? error.exitCode : ERROR_CODES.UD_INTERNAL;
 }

@@ -26,8 +26,8 @@ export type Accelerator = 'auto' | 'kvm' | 'tcg';
 /** The machine shape and the guest profile: how this kind of guest takes disks, stops and is addressed. */
 export interface Machine {
   profile: 'linux' | 'nanos' | 'custom';
-  /** QEMU machine type, `q35` or `pc` */
-  type: string;
+  /** QEMU machine type */
+  type: 'q35' | 'pc';
   accel: Accelerator;
   /** QEMU CPU model; null takes the best of the accelerator (`max` for KVM, `qemu64` for TCG) */
   cpu: string | null;

@@ -55,8 +55,10 @@ export interface Hypervisor {
   stop(id: string, graceMs: number): Promise<void>;
   /** Forgets a stopped machine: its run directory goes. */
   remove(id: string): Promise<void>;
-  /** The last lines of the guest's console. */
+  /** The last lines of the guest's console, also of a guest that was removed not long ago. */
   console(id: string, lines: number): Promise<string[]>;
+  /** The last lines of the guest's console and those that come, until `signal` or until the guest is removed. */
+  followConsole(id: string, lines: number, signal: AbortSignal): AsyncIterable<string>;
   /** Calls back whenever a machine may have changed (an event, an exit). Returns the way to unsubscribe. */
   onChange(listener: (id: string) => void): () => void;
   /** Lets go of all monitors; the machines go on running. */

@@ -139,6 +139,7 @@ export class SimulatedWorld {
       this.#happened(id);
     },
     console: async () => [],
+    async *followConsole() {},
     onChange: (listener) => {
       this.#listeners.add(listener);
       return () => this.#listeners.delete(listener);

@@ -1,0 +1,22 @@
+import { open } from 'node:fs/promises';
+
+/** What a file's first bytes say it is; null: nothing known, or raw. */
+export async function formatOf(path: string): Promise<'squashfs' | 'ext4' | 'iso9660' | 'qcow2' | null> {
+  const head = await bytes(path, 0, 4);
+  if (head.equals(Buffer.from('hsqs'))) return 'squashfs';
+  if (head.equals(Buffer.from('QFI\xfb', 'latin1'))) return 'qcow2';
+  if ((await bytes(path, 1080, 2)).equals(Buffer.from([0x53, 0xef]))) return 'ext4';
+  if ((await bytes(path, 32_769, 5)).equals(Buffer.from('CD001'))) return 'iso9660';
+  return null;
+}
+
+/** Up to `length` bytes from `offset`; fewer at the end of the file. */
+export async function bytes(path: string, offset: number, length: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,104 @@
+import { rm, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { FileReference, VolumeConfig } from '../config/config.ts';
+import type { CodeVolume } from '../domain/revision.ts';
+import { UnideployError } from '../errors.ts';
+import { type OnLine, runUserCommand } from './commands.ts';
+import { digestFile } from './digest.ts';
+import { packExt4 } from './ext4.ts';
+import { formatOf } from './formats.ts';
+import { packIso9660 } from './iso9660.ts';
+import { existingFile, existingFolder } from './references.ts';
+import { packSquashfs } from './squashfs.ts';
+import { stage } from './stage.ts';
+
+/** A code volume and the file that holds it: in the work folder, or the user's own. */
+export interface BuiltVolume {
+  file: string;
+  volume: CodeVolume;
+}
+
+/**
+ * Makes a code volume from what the config says. The same content gives the same bytes.
+ * @param workDir an empty folder that lives as long as the files are wanted
+ * @throws UD_FILE_NOT_FOUND, UD_BUILD_FAILED, UD_TOOL_MISSING
+ */
+export async function buildVolume(
+  config: VolumeConfig,
+  workDir: string,
+  onLine: OnLine,
+): Promise<BuiltVolume> {
+  const { content } = config;
+  // Tools and commands run in folders of their own.
+  const work = resolve(workDir);
+  switch (content.kind) {
+    case 'source':
+      return packFolder(config, await existingFolder(content.folder), work);
+    case 'file':
+      return takeFile(config, await existingFile(content.file));
+    case 'build': {
+      const output = await runBuild(config, content, work, onLine);
+      const made = await stat(output.path);
+      return made.isDirectory()
+        ? packFolder(config, await existingFolder(output), work)
+        : takeFile(config, await existingFile(output));
+    }
+  }
+}
+
+async function packFolder(config: VolumeConfig, source: string, workDir: string): Promise<BuiltVolume> {
+  const { format, name, where } = config;
+  if (format === 'raw' || config.revision !== null)
+    throw new UnideployError(
+      'UD_BUILD_FAILED',
+      `${where}: volume "${name}" is built as a folder, which allows neither format raw nor a revision`,
+      'choose squashfs, ext4 or iso9660 and leave revision out, or let the command make a file',
+    );
+  const file = join(workDir, `${name}.${format}`);
+  const staging = join(workDir, `${name}.staging`);
+  try {
+    const tree = await stage(source, staging);
+    await PACKERS[format](tree, file, name);
+    return describe(config, file, tree.id);
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+const PACKERS = { squashfs: packSquashfs, ext4: packExt4, iso9660: packIso9660 };
+
+async function takeFile(config: VolumeConfig, file: string): Promise<BuiltVolume> {
+  const found = await formatOf(file);
+  if (config.format !== 'raw' && found !== config.format)
+    throw new UnideployError(
+      'UD_BUILD_FAILED',
+      `${config.where}: volume "${config.name}" is said to be ${config.format}, the file ${file} is ${found ?? 'not'}`,
+      `set format to ${found !== null && found !== 'qcow2' ? found : 'raw'}, or make the file anew`,
+    );
+  return describe(config, file, config.revision);
+}
+
+async function runBuild(
+  { name }: VolumeConfig,
+  { command, folder, where }: { command: string; folder: string; where: string },
+  workDir: string,
+  onLine: OnLine,
+): Promise<FileReference> {
+  const path = join(workDir, `${name}.output`);
+  await rm(path, { recursive: true, force: true });
+  await runUserCommand({ command, folder, env: { UNIDEPLOY_OUTPUT: path }, where, onLine });
+  const made = await stat(path).catch(() => null);
+  if (made === null)
+    throw new UnideployError(
+      'UD_BUILD_FAILED',
+      `the command at ${where} made nothing at $UNIDEPLOY_OUTPUT`,
+      'let it write a folder or a file to the path in the variable UNIDEPLOY_OUTPUT',
+    );
+  return { path, written: '$UNIDEPLOY_OUTPUT', where };
+}
+
+async function describe(config: VolumeConfig, file: string, revision: string | null): Promise<BuiltVolume> {
+  const { name, format, probe } = config;
+  const [digest, { size }] = await Promise.all([digestFile(file), stat(file)]);
+  return { file, volume: { name, digest, format, size, revision, probe } };
+}

@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+import type { Plan } from '../../daemon/messages.ts';
+import { buildRequest } from '../build.ts';
+import { withClient } from '../context.ts';
+import { did, seconds } from '../render/words.ts';
+import { run } from '../run.ts';
+
+export function planCommand(program: Command): void {
+  const command = program
+    .command('plan')
+    .description('say what a rollout would do, step by step, and change nothing');
+  run(command, (context) =>
+    withClient(context, async (client) => {
+      await client.ping();
+      const { service, request } = await buildRequest(context, client, 'rollout', false);
+      const plan = await client.plan(service, request);
+      process.stdout.write(context.json ? `${JSON.stringify(plan)}\n` : `${describePlan(service, plan).join('\n')}\n`);
+      return 0;
+    }),
+  );
+}
+
+function describePlan(service: string, { strategy, from, to, steps, ms }: Plan): string[] {
+  if (strategy === null) return [`no change: ${service} serves revision ${to.revision} already`];
+  const source = from.revision === null ? 'nothing' : `revision ${from.revision} on ${from.replicas}`;
+  const actions = steps.flatMap((entry) => (entry.event === 'action-started' ? [entry] : []));
+  const start = steps[0]?.at ?? 0;
+  return [
+    `${service}: ${source} → revision ${to.revision} on ${to.replicas}, ${strategy}`,
+    ...actions.map(({ at, action }) => `  ${seconds(at - start).padStart(8)}  ${did(action, 'planned')}`),
+    `about ${seconds(ms)} if guests behave like the model's; nothing was changed`,
+  ];
+}

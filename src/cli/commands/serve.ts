@@ -1,0 +1,13 @@
+import type { Command } from 'commander';
+import { serve } from '../../daemon/controller.ts';
+import { run } from '../run.ts';
+
+export function serveCommand(program: Command): void {
+  const command = program
+    .command('serve')
+    .description('run the controller in the foreground; a new one takes over where the last one was');
+  run(command, async ({ paths }) => {
+    await serve(paths, (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`));
+    return 0;
+  });
+}

@@ -1,0 +1,69 @@
+import type { Command } from 'commander';
+import { createLogUpdate } from 'log-update';
+import type { Client } from '../../daemon/client.ts';
+import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
+import { systemClock } from '../../domain/clock.ts';
+import { isAvailable } from '../../domain/pool.ts';
+import { type Context, withClient } from '../context.ts';
+import { table } from '../render/table.ts';
+import { seconds } from '../render/words.ts';
+import { run } from '../run.ts';
+
+const WATCH_EVERY = 1000;
+
+export function statusCommand(program: Command): void {
+  const command = program
+    .command('status')
+    .description('show what runs: revisions, instances, health and traffic, as they are now')
+    .option('-w, --watch', 'go on showing it');
+  run(command, (context, options: { watch?: boolean }) =>
+    withClient(context, async (client) => {
+      if (options.watch) await watch(context, client);
+      else await show(context, client, (text) => process.stdout.write(`${text}\n`));
+      return 0;
+    }),
+  );
+}
+
+/** For ever: Ctrl-C ends it. */
+async function watch(context: Context, client: Client): Promise<never> {
+  const live = createLogUpdate(process.stdout);
+  for (;;) {
+    await show(context, client, process.stdout.isTTY && !context.json ? live : (text) => process.stdout.write(`${text}\n`));
+    await systemClock.sleep(WATCH_EVERY);
+  }
+}
+
+async function show({ json, service }: Context, client: Client, print: (text: string) => void): Promise<void> {
+  const services = service === null ? await client.services() : [await client.service(service)];
+  if (json) print(JSON.stringify(services));
+  else print(services.length === 0 ? 'nothing runs' : services.map(describe).join('\n\n'));
+}
+
+function describe(status: ServiceStatus): string {
+  const { name, goal, listen, instances, requests, failures, held, open } = status;
+  const serving = instances.filter(isAvailable).length;
+  const address = listen ? `http://${listen.host}:${listen.port}` : 'no listener';
+  const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
+  const waiting = held > 0 ? `, ${held} held` : '';
+  const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
+  const under = open ? [`  ${open.kind} ${open.id} under way to revision ${open.to.revision ?? '–'}, ${open.strategy}, ${open.direction}`] : [];
+  return [head, ...under, table(HEAD, instances.map(row))].join('\n');
+}
+
+const HEAD = ['instance', 'revision', 'verified', 'health', 'state', 'weight', 'in flight', 'address', 'age'];
+
+function row(instance: InstanceStatus): (string | number)[] {
+  const { id, revision, verified, health, state, runState, weight, inFlight, endpoint, launchedAt } = instance;
+  return [
+    id,
+    revision ?? '?',
+    verified ? 'yes' : 'no',
+    health,
+    state === 'running' && runState !== null ? runState : state,
+    weight,
+    inFlight,
+    endpoint ? `${endpoint.host}:${endpoint.port}` : '–',
+    seconds(Date.now() - launchedAt),
+  ];
+}

@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+import { buildRequest } from '../build.ts';
+import { withClient } from '../context.ts';
+import { follow } from '../follow.ts';
+import { run } from '../run.ts';
+import { ensureController } from '../start-controller.ts';
+
+export function upCommand(program: Command): void {
+  const command = program
+    .command('up')
+    .description('start the controller in the background if none runs, and bring the service to its replicas');
+  run(command, (context) =>
+    withClient(context, async (client) => {
+      const mine = await ensureController(client, context.paths);
+      try {
+        const { service, request } = await buildRequest(context, client, 'up', true);
+        const result = await follow(client, service, await client.deploy(service, request), context.renderer);
+        context.renderer.end(result);
+        return result.exitCode;
+      } finally {
+        // A first start that failed leaves nothing running; a controller that has services refuses to stop.
+        if (mine) await client.stop();
+      }
+    }),
+  );
+}

@@ -1,0 +1,67 @@
+import { hostname, userInfo } from 'node:os';
+import type { Command } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import { apiClient, type Client } from '../daemon/client.ts';
+import { type StatePaths, statePaths } from '../daemon/paths.ts';
+import { UnideployError } from '../errors.ts';
+import { jsonRenderer } from './render/json.ts';
+import { linesRenderer } from './render/lines.ts';
+import type { Renderer } from './render/renderer.ts';
+import { terminalRenderer } from './render/terminal.ts';
+
+/** What every command is given: where the state is, how to speak to the user, and what the user said. */
+export interface Context {
+  paths: StatePaths;
+  json: boolean;
+  /** path of the config as the user named it */
+  file: string;
+  /** from `--service`; null: the config's, or the only one that runs */
+  service: string | null;
+  renderer: Renderer;
+  /** who is to be written into the journal */
+  performer: string;
+}
+
+interface GlobalOptions {
+  state?: string;
+  json?: boolean;
+  file: string;
+  service?: string;
+}
+
+export function contextOf(command: Command): Context {
+  const { state, json = false, file, service } = command.optsWithGlobals<GlobalOptions>();
+  return {
+    paths: statePaths(state),
+    json,
+    file,
+    service: service ?? null,
+    renderer: json ? jsonRenderer() : process.stdout.isTTY ? terminalRenderer() : linesRenderer(),
+    performer: process.env.UNIDEPLOY_PERFORMER ?? process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`,
+  };
+}
+
+/** Does something with the controller, and lets go of it. */
+export async function withClient<T>({ paths }: Context, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = apiClient(paths);
+  try {
+    return await work(client);
+  } finally {
+    await client.close();
+  }
+}
+
+/** The service a command is about: as said, or the config's, or, where there is no config, the only one that runs. */
+export async function serviceOf(context: Context, client: Client): Promise<string> {
+  if (context.service !== null) return context.service;
+  try {
+    return (await loadConfig(context.file)).service;
+  } catch (error) {
+    if (!(error instanceof UnideployError) || error.code !== 'UD_CONFIG_NOT_FOUND') throw error;
+    const running = (await client.services()).map(({ name }) => name);
+    const [only] = running;
+    if (only !== undefined && running.length === 1) return only;
+    const message = `which service? No ${context.file} here, and running are: ${running.join(', ') || 'none'}`;
+    throw new UnideployError('UD_UNKNOWN_SERVICE', message, 'name it with --service', { cause: error });
+  }
+}

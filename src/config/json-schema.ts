@@ -1,0 +1,22 @@
+import { z } from 'zod';
+import { configSchema } from './schema.ts';
+
+/** The part of JSON Schema that is used here. */
+export interface SchemaNode {
+  description?: string;
+  default?: unknown;
+  properties?: Record<string, SchemaNode>;
+  items?: SchemaNode;
+  anyOf?: SchemaNode[];
+  [key: string]: unknown;
+}
+
+/** What editors check an `unideploy.yaml` with. */
+export function jsonSchema(): SchemaNode {
+  return { title: 'unideploy.yaml', ...(z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode) };
+}
+
+/** The text of schema/unideploy.schema.json. */
+export function jsonSchemaText(): string {
+  return `${JSON.stringify(jsonSchema(), null, 2)}\n`;
+}

@@ -1,0 +1,72 @@
+import { readFile } from 'node:fs/promises';
+import { LineCounter, parseDocument, type YAMLError } from 'yaml';
+import { UnideployError } from '../errors.ts';
+import type { Config } from './config.ts';
+import { locate, offsetPosition, type ParsedFile } from './positions.ts';
+import { ConfigError, type Problem, schemaProblems } from './problems.ts';
+import { resolveConfig } from './resolve.ts';
+import { breaches } from './rules.ts';
+import { configSchema } from './schema.ts';
+
+/** An alias bomb of a few lines could otherwise grow to gigabytes. */
+const MAX_ALIASES = 100;
+
+/**
+ * Reads and checks an `unideploy.yaml`. The files that it names may be missing still.
+ * @throws UD_CONFIG_NOT_FOUND; ConfigError (UD_CONFIG_INVALID) with every problem and its line
+ */
+export async function loadConfig(path: string): Promise<Config> {
+  return parseConfig(path, await readText(path));
+}
+
+/** The same for a text that was read already; `file` is used in messages and to resolve paths. */
+export function parseConfig(file: string, text: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const parsed: ParsedFile = { file, document, lines };
+  refuse([...document.errors, ...document.warnings].map((error) => yamlProblem(parsed, text, error)));
+
+  const value = plainValue(parsed);
+  const result = configSchema.safeParse(value);
+  if (!result.success) throw new ConfigError(schemaProblems(parsed, value, result.error.issues));
+
+  refuse(breaches(result.data).map(({ path, message }) => ({ ...locate(parsed, path), message })));
+  return resolveConfig(parsed, result.data);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read';
+    throw new UnideployError(
+      'UD_CONFIG_NOT_FOUND',
+      `the config file ${path} ${reason}`,
+      'run `unideploy init` to write one, or name another file',
+      { cause: error },
+    );
+  }
+}
+
+function refuse(problems: readonly Problem[]): void {
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+function yamlProblem(parsed: ParsedFile, text: string, error: YAMLError): Problem {
+  const [from] = error.pos;
+  const position = offsetPosition(parsed, from);
+  if (error.code === 'DUPLICATE_KEY') {
+    const key = /^[^\s:]+/.exec(text.slice(from))?.[0] ?? '';
+    return { ...position, message: `key "${key}" is given twice, expected once` };
+  }
+  return { ...position, message: `not valid YAML: ${error.message}` };
+}
+
+function plainValue(parsed: ParsedFile): unknown {
+  try {
+    return parsed.document.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (error) {
+    const message = `not usable YAML: ${error instanceof Error ? error.message : String(error)}`;
+    throw new ConfigError([{ file: parsed.file, line: 1, column: 1, message }]);
+  }
+}

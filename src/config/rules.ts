@@ -1,0 +1,117 @@
+import type { KeyPath } from './positions.ts';
+import { PROFILES } from './profiles.ts';
+import type { Declaration } from './schema.ts';
+
+/** A rule that several keys break together, and the key to point at. */
+export interface Breach {
+  path: KeyPath;
+  message: string;
+}
+
+/** What no single key can be blamed for. */
+export function breaches(declaration: Declaration): Breach[] {
+  return [
+    ...bootBreaches(declaration.guest),
+    ...profileBreaches(declaration.guest),
+    ...declaration.volumes.flatMap((volume, index) => volumeBreaches(volume, ['volumes', index])),
+    ...repeated(declaration.volumes, 'name'),
+    ...repeated(declaration.volumes, 'probe'),
+    ...rolloutBreaches(declaration),
+  ];
+}
+
+type Guest = Declaration['guest'];
+type Volume = Declaration['volumes'][number];
+
+function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach[] {
+  const found: Breach[] = [];
+  const breach = (key: string, message: string) => found.push({ path: ['guest', key], message });
+  if (disk !== undefined) {
+    if (kernel !== undefined)
+      breach('disk', 'guest.kernel and guest.disk are both given, expected one of them');
+    if (cmdline !== undefined && kernel === undefined)
+      breach('cmdline', 'guest.cmdline is given with a disk, expected it only with guest.kernel');
+  } else if (profile === 'nanos') {
+    breach('disk', 'guest.disk is missing, expected the disk image that a nanos guest boots');
+  } else if (kernel === undefined) {
+    breach('kernel', 'guest boots nothing, expected guest.kernel or guest.disk');
+  }
+  if (profile === 'nanos' && kernel !== undefined && disk === undefined)
+    breach('kernel', 'guest.kernel is given for a nanos guest, expected guest.disk');
+  if (initrd !== undefined && kernel === undefined)
+    breach('initrd', 'guest.initrd is given without a kernel, expected guest.kernel too');
+  return found;
+}
+
+function profileBreaches({ profile, volumes, swap }: Guest): Breach[] {
+  const found: Breach[] = [];
+  if (PROFILES[profile].volumes === null && volumes === undefined)
+    found.push({
+      path: ['guest', 'volumes'],
+      message: `guest.volumes is missing, expected virtio-scsi or virtio-blk said for a ${profile} guest`,
+    });
+  if (PROFILES[profile].swap === null && swap === undefined)
+    found.push({
+      path: ['guest', 'swap'],
+      message: `guest.swap is missing, expected overlap or replace said for a ${profile} guest`,
+    });
+  if (profile === 'nanos' && volumes === 'virtio-blk')
+    found.push({
+      path: ['guest', 'volumes'],
+      message:
+        'guest.volumes is virtio-blk, expected virtio-scsi: Nanos does not let go of a virtio-blk volume',
+    });
+  return found;
+}
+
+function volumeBreaches(volume: Volume, path: KeyPath): Breach[] {
+  const given = (['source', 'file', 'build'] as const).filter((key) => volume[key] !== undefined);
+  const [first, second] = given;
+  if (first === undefined)
+    return [{ path, message: `volume "${volume.name}" has no content, expected source, file or build` }];
+  if (second !== undefined)
+    return [
+      {
+        path: [...path, second],
+        message: `volume "${volume.name}" has both ${first} and ${second}, expected one of source, file and build`,
+      },
+    ];
+  if (first !== 'source') return [];
+  const found: Breach[] = [];
+  if (volume.format === 'raw')
+    found.push({
+      path: [...path, 'format'],
+      message: 'format is raw, expected squashfs, ext4 or iso9660 for a folder to be packed',
+    });
+  if (volume.revision !== undefined)
+    found.push({
+      path: [...path, 'revision'],
+      message:
+        'revision is given for a folder, expected it only with file or build: a packed folder is named by its content',
+    });
+  return found;
+}
+
+function repeated(volumes: readonly Volume[], key: 'name' | 'probe'): Breach[] {
+  return volumes.flatMap((volume, index) => {
+    const earlier = volumes.findIndex((other) => other[key] === volume[key]);
+    if (earlier === index) return [];
+    const message = `volumes[${index}] has the ${key} "${volume[key]}" of volumes[${earlier}], expected another`;
+    return [{ path: ['volumes', index, key], message }];
+  });
+}
+
+function rolloutBreaches({ rollout, volumes }: Declaration): Breach[] {
+  const found: Breach[] = [];
+  if (Number.parseInt(`${rollout.maxSurge}`, 10) + Number.parseInt(`${rollout.maxUnavailable}`, 10) === 0)
+    found.push({
+      path: ['rollout', 'maxSurge'],
+      message: 'rollout.maxSurge and rollout.maxUnavailable are both 0, expected one of them above',
+    });
+  if (rollout.strategy === 'volume-swap' && volumes.length === 0)
+    found.push({
+      path: ['rollout', 'strategy'],
+      message: 'rollout.strategy is volume-swap, expected volumes to swap or another strategy',
+    });
+  return found;
+}

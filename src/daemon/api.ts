@@ -1,0 +1,154 @@
+import { type EventEmitter, on } from 'node:events';
+import { Readable } from 'node:stream';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ContentStore } from '../artifact/store.ts';
+import type { JournalEntry } from '../domain/journal.ts';
+import { report, UnideployError } from '../errors.ts';
+import type { Hypervisor } from '../hypervisor/port.ts';
+import type { Store } from '../store/port.ts';
+import { VERSION } from '../version.ts';
+import type { Deployments } from './deployments.ts';
+import * as messages from './messages.ts';
+
+export interface ApiParts {
+  state: string;
+  deployments: Deployments;
+  store: Store;
+  artifacts: ContentStore;
+  hypervisor: Hypervisor;
+  /** emits `entry` with a rollout's id after each new journal entry */
+  journaled: EventEmitter;
+  /** ends the data plane, then this process */
+  stop: () => Promise<void>;
+}
+
+/** Longest body of a request that is not an artifact, bytes. */
+const BODY_LIMIT = 1 << 20;
+
+const byService = z.object({ service: messages.serviceName });
+const byDigest = z.object({ digest: messages.artifactDigest });
+const byRollout = z.object({ id: z.coerce.number().int().positive() });
+const consoleQuery = z.object({
+  lines: z.coerce.number().int().min(1).max(10_000).default(100),
+  follow: z.literal('1').optional(),
+});
+const byInstance = z.object({ instance: z.string().regex(/^[a-z0-9-]{1,64}$/) });
+
+/** The controller's HTTP API. Errors are `{error: {code, message, next}}`. */
+export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
+  const { deployments, store, artifacts, hypervisor, journaled } = parts;
+  const api = Fastify({ bodyLimit: BODY_LIMIT, forceCloseConnections: true });
+  api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
+  api.setErrorHandler((error, _request, reply) => {
+    const ours = error instanceof UnideployError;
+    return reply.code(ours ? 422 : 500).send({ error: report(error) });
+  });
+
+  api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
+  api.post('/stop', async () => {
+    const busy = store.services();
+    if (busy.length > 0) return { stopped: false, services: busy.map(({ name }) => name) };
+    setImmediate(() => void parts.stop());
+    return { stopped: true, services: [] };
+  });
+
+  api.head('/artifacts/:digest', async (request, reply) => {
+    const { digest } = checked(byDigest, request.params);
+    return reply.code((await artifacts.has(digest)) ? 200 : 404).send();
+  });
+  api.put('/artifacts/:digest', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
+    const { digest } = checked(byDigest, request.params);
+    await artifacts.put(request.body as Readable, digest);
+    return reply.code(204).send();
+  });
+
+  api.get('/services', async () => await Promise.all(names(store).map((name) => deployments.status(name))));
+  api.get('/services/:service', (request) => deployments.status(checked(byService, request.params).service));
+  api.get('/services/:service/history', (request) => {
+    const { service } = checked(byService, request.params);
+    return { rollouts: store.rollouts(service, 100), revisions: store.revisions(service) };
+  });
+  api.post('/services/:service/rollouts', (request) => {
+    const { service } = checked(byService, request.params);
+    return deployments.deploy(service, checked(messages.deployRequest, request.body));
+  });
+  api.post('/services/:service/plan', (request) => {
+    const { service } = checked(byService, request.params);
+    return deployments.plan(service, checked(messages.deployRequest, request.body));
+  });
+  api.post('/services/:service/rollback', (request) => {
+    const { to, performer } = checked(messages.rollbackRequest, request.body);
+    return deployments.rollback(checked(byService, request.params).service, to, performer);
+  });
+  api.post('/services/:service/scale', (request) => {
+    const { replicas, performer } = checked(messages.scaleRequest, request.body);
+    return deployments.scale(checked(byService, request.params).service, replicas, performer);
+  });
+  api.post('/services/:service/down', (request) => {
+    const { performer } = checked(messages.downRequest, request.body);
+    return deployments.down(checked(byService, request.params).service, performer);
+  });
+
+  api.get('/rollouts/:id/journal', (request, reply) => {
+    const { id } = checked(byRollout, request.params);
+    const { after } = checked(z.object({ after: z.coerce.number().int().min(0).default(0) }), request.query);
+    const lines = Readable.from(follow(store, journaled, id, after), { objectMode: false });
+    return reply.type('application/x-ndjson').send(lines);
+  });
+  api.get('/instances/:instance/console', async (request, reply) => {
+    const { instance } = checked(byInstance, request.params);
+    const { lines, follow: goOn } = checked(consoleQuery, request.query);
+    const past = await hypervisor.console(instance, lines);
+    reply.type('text/plain');
+    if (!goOn) return past.map((line) => `${line}\n`).join('');
+    const end = new AbortController();
+    reply.raw.once('close', () => end.abort());
+    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal)), { objectMode: false });
+  });
+  return api;
+}
+
+/** A rollout's journal from `after` on, as JSON lines, to its last entry. */
+async function* follow(store: Store, journaled: EventEmitter, id: number, after: number): AsyncGenerator<string> {
+  const end = new AbortController();
+  const entries = on(journaled, 'entry', { signal: end.signal });
+  let position = after;
+  const unread = (): JournalEntry[] => {
+    const found = store.journal(id, position);
+    position = found.at(-1)?.seq ?? position;
+    return found;
+  };
+  try {
+    for (;;) {
+      const found = unread();
+      if (found.length > 0) yield found.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+      if (store.rollout(id)?.state !== 'open') {
+        const rest = unread();
+        if (rest.length > 0) yield rest.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+        return;
+      }
+      await entries.next();
+    }
+  } finally {
+    end.abort();
+    await entries.return?.();
+  }
+}
+
+async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const line of lines) yield `${line}\n`;
+}
+
+/** Services that run, and those whose first rollout is under way. */
+function names(store: Store): string[] {
+  return [...new Set([...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)])];
+}
+
+function checked<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.join('.') || 'request';
+  throw new UnideployError('UD_REQUEST', `${where}: ${issue?.message}`, 'use the unideploy command of the same version');
+}

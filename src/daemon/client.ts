@@ -1,0 +1,101 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { type Dispatcher, Pool } from 'undici';
+import type { JournalEntry } from '../domain/journal.ts';
+import type { Revision } from '../domain/revision.ts';
+import type { Rollout } from '../domain/rollout.ts';
+import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
+import type { DeployRequest, Plan, Pong, ServiceStatus, Started } from './messages.ts';
+import type { StatePaths } from './paths.ts';
+
+/** Milliseconds until an answer begins; a console or a journal may be longer silent. */
+const ANSWER_WITHIN = 60_000;
+
+export interface History {
+  rollouts: Rollout[];
+  revisions: Revision[];
+}
+
+/** The API as a client sees it; refusals come back as the UnideployErrors they are. */
+export interface Client {
+  ping(): Promise<Pong>;
+  /** whether it stops now; it does not while services run */
+  stop(): Promise<{ stopped: boolean; services: string[] }>;
+  /** Puts a file into the controller's store, unless its bytes are there. */
+  upload(digest: string, file: string): Promise<void>;
+  services(): Promise<ServiceStatus[]>;
+  service(name: string): Promise<ServiceStatus>;
+  history(name: string): Promise<History>;
+  deploy(name: string, request: DeployRequest): Promise<Started>;
+  plan(name: string, request: DeployRequest): Promise<Plan>;
+  rollback(name: string, to: number | null, performer: string): Promise<Started>;
+  scale(name: string, replicas: number, performer: string): Promise<Started>;
+  down(name: string, performer: string): Promise<Started>;
+  /** The rollout's journal after position `after`, as it is written, to its last entry. */
+  journal(rollout: number, after: number): AsyncGenerator<JournalEntry>;
+  /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
+  console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
+  close(): Promise<void>;
+}
+
+export function apiClient({ socket, root }: StatePaths): Client {
+  const pool = new Pool('http://controller', { socketPath: socket, headersTimeout: ANSWER_WITHIN, bodyTimeout: 0 });
+  const send = async (options: Omit<Dispatcher.RequestOptions, 'origin'>): Promise<Dispatcher.ResponseData> => {
+    const response = await pool.request(options).catch((error: unknown) => {
+      throw unreachable(error, root);
+    });
+    if (response.statusCode < 400) return response;
+    const { error } = (await response.body.json()) as { error: ErrorReport };
+    throw fromReport(error);
+  };
+  const get = async <T>(path: string): Promise<T> => (await (await send({ method: 'GET', path })).body.json()) as T;
+  const post = async <T>(path: string, message: unknown = {}): Promise<T> => {
+    const headers = { 'content-type': 'application/json' };
+    return (await (await send({ method: 'POST', path, headers, body: JSON.stringify(message) })).body.json()) as T;
+  };
+
+  return {
+    ping: () => get('/ping'),
+    stop: () => post('/stop'),
+    async upload(digest, file) {
+      const path = `/artifacts/${digest}`;
+      const { statusCode, body } = await pool.request({ method: 'HEAD', path }).catch((error: unknown) => {
+        throw unreachable(error, root);
+      });
+      await body.dump();
+      if (statusCode === 200) return;
+      const headers = { 'content-type': 'application/octet-stream' };
+      const response = await send({ method: 'PUT', path, headers, body: createReadStream(file) });
+      await response.body.dump();
+    },
+    services: () => get('/services'),
+    service: (name) => get(`/services/${encodeURIComponent(name)}`),
+    history: (name) => get(`/services/${encodeURIComponent(name)}/history`),
+    deploy: (name, request) => post(`/services/${name}/rollouts`, request),
+    plan: (name, request) => post(`/services/${name}/plan`, request),
+    rollback: (name, to, performer) => post(`/services/${encodeURIComponent(name)}/rollback`, { to, performer }),
+    scale: (name, replicas, performer) => post(`/services/${encodeURIComponent(name)}/scale`, { replicas, performer }),
+    down: (name, performer) => post(`/services/${encodeURIComponent(name)}/down`, { performer }),
+    async *journal(rollout, after) {
+      const { body } = await send({ method: 'GET', path: `/rollouts/${rollout}/journal?after=${after}` });
+      for await (const line of createInterface({ input: body })) yield JSON.parse(line) as JournalEntry;
+    },
+    async *console(instance, lines, follow) {
+      const path = `/instances/${encodeURIComponent(instance)}/console?lines=${lines}${follow ? '&follow=1' : ''}`;
+      const { body } = await send({ method: 'GET', path });
+      yield* createInterface({ input: body });
+    },
+    close: () => pool.destroy(),
+  };
+}
+
+function unreachable(cause: unknown, root: string): UnideployError {
+  const { code = '' } = cause as { code?: string };
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+    const message = `no controller runs on ${root}`;
+    return new UnideployError('UD_CONTROLLER_NOT_RUNNING', message, 'start it: unideploy up, or unideploy serve', { cause });
+  }
+  const message = `the controller went away: ${(cause as Error).message}`;
+  const next = 'start it again (unideploy serve): it goes on where it was; then look at unideploy status';
+  return new UnideployError('UD_CONTROLLER_LOST', message, next, { cause });
+}

@@ -1,0 +1,128 @@
+import { EventEmitter, once } from 'node:events';
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import type { FastifyInstance } from 'fastify';
+import { strategies } from '../../strategies/index.ts';
+import { ContentStore } from '../artifact/store.ts';
+import { systemClock } from '../domain/clock.ts';
+import type { Rollout } from '../domain/rollout.ts';
+import { type EngineParts, runRollout } from '../engine/engine.ts';
+import { Monitor } from '../engine/monitor.ts';
+import { Routing } from '../engine/routing.ts';
+import { report, UnideployError } from '../errors.ts';
+import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
+import { httpProber } from '../probe/http.ts';
+import { embeddedDataPlane } from '../proxy/embedded/client.ts';
+import { sqliteStore } from '../store/sqlite.ts';
+import { apiServer } from './api.ts';
+import { Deployments } from './deployments.ts';
+import { lockState } from './lock.ts';
+import type { StatePaths } from './paths.ts';
+
+/** QEMU's sockets are the longest names below the state: `/run/<instance>/debug.sock`; a unix address has 107 bytes. */
+const LONGEST_ROOT = 60;
+
+/**
+ * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
+ * data plane are adopted; when it stops, or is killed, both go on without it.
+ * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH
+ */
+export async function serve(paths: StatePaths, log: (line: string) => void): Promise<void> {
+  await prepare(paths);
+  const lock = lockState(paths);
+  const controller = await start(paths, log);
+  log(`controller ${process.pid} serves ${paths.socket}`);
+  await Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT'), controller.stopped]);
+  await controller.close();
+  await rm(paths.socket, { force: true });
+  lock.release();
+}
+
+async function prepare({ root }: StatePaths): Promise<void> {
+  if (Buffer.byteLength(root) > LONGEST_ROOT) {
+    const message = `the state folder's path is longer than ${LONGEST_ROOT} bytes, too long for unix sockets: ${root}`;
+    throw new UnideployError('UD_STATE_PATH', message, 'choose a shorter one with --state or UNIDEPLOY_STATE');
+  }
+  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
+    throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', { cause: error });
+  });
+}
+
+interface Controller {
+  /** resolves when the API has been told to stop */
+  stopped: Promise<void>;
+  close(): Promise<void>;
+}
+
+async function start(paths: StatePaths, log: (line: string) => void): Promise<Controller> {
+  const store = sqliteStore(paths.store);
+  const artifacts = await ContentStore.open(paths.artifacts);
+  const hypervisor = qemuHypervisor({ state: paths.root, artifactPath: (digest) => artifacts.path(digest) });
+  const dataPlane = embeddedDataPlane({ state: paths.root });
+  const journaled = new EventEmitter().setMaxListeners(0);
+  const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
+  const parts: EngineParts = {
+    hypervisor,
+    monitor,
+    routing: new Routing(dataPlane, store),
+    store,
+    clock: systemClock,
+    strategies,
+    onJournal: (rollout) => journaled.emit('entry', rollout),
+  };
+  const run = (rollout: Rollout) => {
+    runRollout(parts, rollout.id).then(
+      (ended) => log(`rollout ${ended.id} of ${ended.service} ended: ${ended.state}`),
+      (error: unknown) => log(`rollout ${rollout.id} of ${rollout.service} stopped: ${report(error).message}`),
+    );
+  };
+  const deployments = new Deployments(parts, store, artifacts, run);
+
+  void monitor.run();
+  for (const rollout of store.openRollouts()) {
+    log(`rollout ${rollout.id} of ${rollout.service} goes on`);
+    store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
+    run(rollout);
+  }
+  const stop = new EventEmitter();
+  const stopped = once(stop, 'stop').then(() => {});
+  const api = await apiServer({
+    state: paths.root,
+    deployments,
+    store,
+    artifacts,
+    hypervisor,
+    journaled,
+    stop: async () => {
+      await dataPlane.stop();
+      stop.emit('stop');
+    },
+  });
+  await listen(api, paths);
+  return {
+    stopped,
+    close: async () => {
+      monitor.stop();
+      await api.close();
+      await hypervisor.close();
+      store.close();
+    },
+  };
+}
+
+/** The lock is held, so whatever has the socket's name is left over. */
+async function listen(api: FastifyInstance, { socket }: StatePaths): Promise<void> {
+  await rm(socket, { force: true });
+  const before = process.umask(0o177);
+  try {
+    await api.listen({ path: socket });
+  } finally {
+    process.umask(before);
+  }
+  await chmod(socket, 0o600);
+}
+
+function healthOf(store: ReturnType<typeof sqliteStore>, service: string) {
+  const open = store.openRollouts().find((rollout) => rollout.service === service);
+  return open?.health ?? store.service(service)?.health ?? null;
+}

@@ -1,0 +1,131 @@
+import { z } from 'zod';
+import type { JournalEntry } from '../domain/journal.ts';
+import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
+import type { ObservedInstance } from '../domain/pool.ts';
+import type { RevisionSpec } from '../domain/revision.ts';
+import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { Endpoint } from '../hypervisor/port.ts';
+
+/** What goes over the API, checked where it comes in. */
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-case hex');
+const name = z.string().regex(/^[a-z][a-z0-9-]{0,19}$/, 'expected a name like "my-site"');
+const milliseconds = z.number().int().min(0).max(86_400_000);
+const count = z.number().int().min(0).max(500);
+const amount = z.union([count, z.templateLiteral([z.number(), '%'])]);
+const path = z.string().startsWith('/').max(1024);
+
+const spec = z.strictObject({
+  image: z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('kernel'), kernel: digest, initrd: digest.nullable() }),
+    z.strictObject({ kind: z.literal('disk'), disk: digest, format: z.enum(['raw', 'qcow2']) }),
+  ]),
+  machine: z.strictObject({
+    profile: z.enum(['linux', 'nanos', 'custom']),
+    type: z.enum(['q35', 'pc']),
+    accel: z.enum(['auto', 'kvm', 'tcg']),
+    cpu: z.string().max(200).nullable(),
+    memory: z.number().int().positive(),
+    cpus: z.number().int().positive(),
+    cmdline: z.string().max(2000),
+    volumes: z.enum(['virtio-scsi', 'virtio-blk']),
+    swap: z.enum(['overlap', 'replace']),
+  }),
+  volumes: z.array(
+    z.strictObject({
+      name: z.string().regex(/^[a-z][a-z0-9-]{0,15}$/),
+      digest,
+      format: z.enum(['squashfs', 'ext4', 'iso9660', 'raw']),
+      size: z.number().int().min(0),
+      revision: z.string().max(200).nullable(),
+      probe: path,
+    }),
+  ),
+  checks: z.strictObject({
+    port: z.number().int().min(1).max(65535),
+    healthPath: path,
+    revisionPath: path.nullable(),
+  }),
+}) satisfies z.ZodType<RevisionSpec>;
+
+const listen = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(0).max(65535) });
+
+const policy = z.strictObject({
+  strategy: z.enum(['auto', 'rolling', 'volume-swap']),
+  maxSurge: amount,
+  maxUnavailable: amount,
+  parallel: z.number().int().min(1).max(500),
+  drain: milliseconds,
+  stop: milliseconds,
+  verify: milliseconds,
+  deadline: milliseconds,
+}) satisfies z.ZodType<RolloutPolicy>;
+
+const health = z.strictObject({
+  interval: milliseconds.min(10),
+  timeout: milliseconds.min(10),
+  healthy: z.number().int().positive(),
+  unhealthy: z.number().int().positive(),
+  deadline: milliseconds,
+}) satisfies z.ZodType<HealthPolicy>;
+
+const performer = z.string().min(1).max(200);
+
+export const serviceName = name;
+export const artifactDigest = digest;
+
+/** Move the service to this spec and these replicas; `up` is the same, asked for in other words. */
+export const deployRequest = z.strictObject({
+  kind: z.enum(['rollout', 'up']),
+  spec,
+  replicas: count.min(1),
+  listen,
+  policy,
+  health,
+  performer,
+  gitCommit: z.string().max(100).nullable(),
+});
+export type DeployRequest = z.infer<typeof deployRequest>;
+
+export const rollbackRequest = z.strictObject({ to: z.number().int().positive().nullable(), performer });
+export const scaleRequest = z.strictObject({ replicas: count.min(1), performer });
+export const downRequest = z.strictObject({ performer });
+
+/** What became of a request: a rollout to follow, or nothing to do. */
+export type Started = { kind: 'rollout'; rollout: Rollout } | { kind: 'unchanged'; revision: number };
+
+export interface Plan {
+  /** null: nothing to do */
+  strategy: string | null;
+  from: Goal;
+  to: Goal;
+  /** the target's number; one that does not exist yet gets it if it is rolled out next */
+  steps: JournalEntry[];
+  /** simulated duration, ms */
+  ms: number;
+}
+
+export interface InstanceStatus extends ObservedInstance {
+  endpoint: Endpoint | null;
+  runState: string | null;
+  lastAnswer: string | null;
+}
+
+export interface ServiceStatus {
+  name: string;
+  goal: Goal;
+  /** where it really listens; null while the data plane does not */
+  listen: { host: string; port: number } | null;
+  requests: number;
+  failures: number;
+  held: number;
+  instances: InstanceStatus[];
+  /** the rollout under way */
+  open: Rollout | null;
+}
+
+export interface Pong {
+  version: string;
+  pid: number;
+  state: string;
+}

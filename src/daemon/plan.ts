@@ -1,0 +1,26 @@
+import type { Revision } from '../domain/revision.ts';
+import type { Rollout } from '../domain/rollout.ts';
+import { runRollout } from '../engine/engine.ts';
+import type { VirtualMachine } from '../hypervisor/port.ts';
+import type { TableStatus } from '../proxy/port.ts';
+import type { JournalEntry } from '../domain/journal.ts';
+import { simulation } from './simulation.ts';
+
+/** Runs the rollout's own engine and strategy on a model of the pool, in which nothing goes wrong. */
+export async function simulate(
+  rollout: Rollout,
+  revisions: Revision[],
+  machines: VirtualMachine[],
+  table: TableStatus | null,
+): Promise<JournalEntry[]> {
+  const { clock, world, dataPlane, store, controller } = simulation({
+    start: rollout.startedAt,
+    revisionOf: (_service, number) => revisions.find((revision) => revision.number === number) ?? null,
+  });
+  world.know(revisions.flatMap(({ volumes }) => volumes));
+  for (const machine of machines) world.adopt(machine);
+  if (table) await dataPlane.apply(table);
+  store.open(rollout);
+  await clock.until(runRollout(controller(rollout.health), rollout.id));
+  return store.entries;
+}

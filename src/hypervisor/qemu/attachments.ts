@@ -1,0 +1,65 @@
+import type { CodeVolume, Digest, VolumeFormat } from '../../domain/revision.ts';
+import { UnideployError } from '../../errors.ts';
+import { type RunDirectory, readJson, writeAtomically } from './run-directory.ts';
+
+/**
+ * One volume in one guest, once. The number is never used again in this instance: with a reused scsi-id a stale file
+ * descriptor in the guest silently read the new volume's bytes (shared/design rule 3).
+ */
+export interface Attachment {
+  number: number;
+  name: string;
+  digest: Digest;
+  format: VolumeFormat;
+}
+
+interface Ledger {
+  next: number;
+  made: Attachment[];
+}
+
+/**
+ * Takes the next number for a volume, on disk before anybody uses it. Forgets earlier attachments except `living`.
+ * Throws UD_VOLUME_ATTACH for a name that cannot be part of a QEMU id.
+ */
+export async function reserve(
+  directory: RunDirectory,
+  { name, digest, format }: CodeVolume,
+  living: readonly Attachment[],
+): Promise<Attachment> {
+  if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(name))
+    throw new UnideployError(
+      'UD_VOLUME_ATTACH',
+      `"${name}" cannot be the name of a volume`,
+      'use a name of letters, digits, ".", "_" and "-" that begins with a letter',
+    );
+  const ledger = await readLedger(directory);
+  const attachment = { number: ledger.next, name, digest, format };
+  const kept = ledger.made.filter(({ number }) => living.some((alive) => alive.number === number));
+  await writeAtomically(directory.attachments, { next: ledger.next + 1, made: [...kept, attachment] });
+  return attachment;
+}
+
+/** Every attachment that may still be in the guest, by number. */
+export async function readAttachments(directory: RunDirectory): Promise<Attachment[]> {
+  return (await readLedger(directory)).made;
+}
+
+/** Id of the device in the guest's machine. */
+export function deviceOf({ name, number }: Attachment): string {
+  return `${name}.${number}`;
+}
+
+/** Name of the disk node in QEMU: at most 31 characters, the first a letter (block.c). */
+export function nodeOf({ digest, number }: Attachment): string {
+  return `d${digest.slice(0, 12)}.${number}`;
+}
+
+/** True for a node that `nodeOf` has named. */
+export function isVolumeNode(node: string): boolean {
+  return /^d[0-9a-f]{12}\.\d+$/.test(node);
+}
+
+async function readLedger(directory: RunDirectory): Promise<Ledger> {
+  return (await readJson<Ledger>(directory.attachments)) ?? { next: 1, made: [] };
+}

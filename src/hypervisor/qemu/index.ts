@@ -1,0 +1,196 @@
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { CodeVolume, Digest } from '../../domain/revision.ts';
+import { UnideployError } from '../../errors.ts';
+import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
+import { type Attachment, reserve } from './attachments.ts';
+import { commandLine } from './command-line.ts';
+import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
+import { attach, detach, type Plugboard, replace } from './hotplug.ts';
+import { Machine } from './machine.ts';
+import { startProcess, stopProcess } from './process.ts';
+import {
+  clearTraces,
+  createRunDirectory,
+  livingPid,
+  type RunDirectory,
+  readSpec,
+  runDirectory,
+  runIds,
+} from './run-directory.ts';
+import { createOverlay } from './tools.ts';
+
+export { probeAccelerators } from './accelerator/verdicts.ts';
+
+export interface QemuOptions {
+  /** state directory; the machines live in `<state>/run/<instance id>/` */
+  state: string;
+  /** path of an artifact of the store */
+  artifactPath: (digest: Digest) => string;
+  /** program names or paths */
+  qemu?: string;
+  qemuImg?: string;
+  /** milliseconds a guest has to let go of a volume */
+  unplugMs?: number;
+  /** milliseconds QEMU has until its monitor answers */
+  launchMs?: number;
+}
+
+/** Machines as local QEMU processes that outlive this one; each is found again by its run directory. */
+export function qemuHypervisor(options: QemuOptions): Hypervisor {
+  const { state } = options;
+  // QEMU runs in another folder.
+  const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
+  const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
+  const machines = new Map<string, Machine>();
+  const listeners = new Set<(id: string) => void>();
+  const changed = (id: string) => {
+    for (const listener of [...listeners]) listener(id);
+  };
+  let verdicts: ReturnType<typeof probeAccelerators> | null = null;
+
+  /** Asked once by this process; a failure is not kept. */
+  const accelerators = () => {
+    verdicts ??= probeAccelerators({ state, qemu }).catch((error: unknown) => {
+      verdicts = null;
+      throw error;
+    });
+    return verdicts;
+  };
+
+  async function find(id: string): Promise<Machine | null> {
+    const known = machines.get(id);
+    if (known !== undefined) return known;
+    const directory = runDirectory(state, id);
+    const spec = await readSpec(directory);
+    return spec === null ? null : remember(spec, directory);
+  }
+
+  /** Another caller may have come first while a file was read: there is one Machine for each id. */
+  function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
+    const machine = machines.get(spec.id) ?? new Machine(spec, directory, changed);
+    machines.set(spec.id, machine);
+    return machine;
+  }
+
+  async function need(id: string): Promise<Machine> {
+    return (await find(id)) ?? unknown(id);
+  }
+
+  async function boot(machine: Machine): Promise<void> {
+    const { spec, directory } = machine;
+    const accel = await chooseAccelerator(spec.machine.accel, accelerators);
+    if (spec.image.kind === 'disk') {
+      const base = artifactPath(spec.image.disk);
+      await createOverlay(qemuImg, { overlay: directory.root, base, format: spec.image.format });
+    }
+    await clearTraces(directory);
+    const volumes: Attachment[] = [];
+    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes));
+    const words = commandLine(spec, { directory, accel, artifactPath, volumes });
+    await machine.starting(startProcess(qemu, words, directory), launchMs);
+  }
+
+  /** One change at a time for each machine; other machines go on. */
+  async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
+    const machine = await need(id);
+    await machine.exclusively(async () => {
+      const session = await machine.connect();
+      const { spec, directory } = machine;
+      try {
+        await act({ id, machine: spec.machine, directory, session, artifactPath, unplugMs });
+      } finally {
+        machine.volumesChanged();
+      }
+    });
+  }
+
+  return {
+    async launch(spec) {
+      const directory = runDirectory(state, spec.id);
+      const machine = remember(spec, directory);
+      await machine.exclusively(async () => {
+        if (livingPid(directory) !== null) {
+          await machine.connect(launchMs);
+          return;
+        }
+        machine.spec = spec;
+        machine.launching = true;
+        try {
+          await createRunDirectory(directory, spec);
+          await boot(machine);
+        } finally {
+          machine.launching = false;
+        }
+      });
+    },
+
+    async list() {
+      const ids = await runIds(state);
+      const seen = await Promise.all(ids.map(async (id) => (await find(id))?.observe() ?? null));
+      return seen.filter((machine): machine is VirtualMachine => machine !== null);
+    },
+
+    attachVolume: (id, volume) => change(id, (board) => attach(board, volume)),
+
+    detachVolume: (id, volume) => change(id, (board) => detach(board, volume)),
+
+    replaceVolume: (id, from, to: CodeVolume) => change(id, (board) => replace(board, from, to)),
+
+    async stop(id, graceMs) {
+      const machine = await find(id);
+      await machine?.exclusively(async () => {
+        if (livingPid(machine.directory) === null) return;
+        const session = await machine.connect(2_000).catch(() => null);
+        await stopProcess(machine.directory, session, { graceMs });
+        machine.disconnect();
+      });
+    },
+
+    async remove(id) {
+      const directory = runDirectory(state, id);
+      const machine = await find(id);
+      const forget = async () => {
+        if (livingPid(directory) !== null)
+          throw new UnideployError('UD_LOCKED', `instance ${id} still runs`, 'stop it first');
+        machine?.disconnect();
+        machines.delete(id);
+        await keepConsole(directory);
+        await rm(directory.path, { recursive: true, force: true });
+      };
+      await (machine === null ? forget() : machine.exclusively(forget));
+    },
+
+    async console(id, lines) {
+      const directory = runDirectory(state, id);
+      if ((await find(id)) !== null) return (await lastLines(directory.console, lines)) ?? [];
+      return (await keptLines(directory, lines)) ?? unknown(id);
+    },
+
+    async *followConsole(id, lines, signal) {
+      const directory = runDirectory(state, id);
+      if ((await find(id)) !== null) yield* followLines(directory, lines, signal);
+      else yield* (await keptLines(directory, lines)) ?? unknown(id);
+    },
+
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+
+    async close() {
+      listeners.clear();
+      for (const machine of machines.values()) machine.release();
+      machines.clear();
+    },
+  };
+}
+
+function unknown(id: string): never {
+  throw new UnideployError(
+    'UD_UNKNOWN_INSTANCE',
+    `there is no instance ${id} on this host`,
+    'list the instances with: unideploy status',
+  );
+}

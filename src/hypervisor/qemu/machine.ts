@@ -1,0 +1,186 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { UnideployError } from '../../errors.ts';
+import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
+import { attachedVolumes } from './hotplug.ts';
+import type { Ended } from './process.ts';
+import { forwardedPort, queryStatus } from './qmp/commands.ts';
+import { connectQmp, type QmpEvent, type QmpSession } from './qmp/session.ts';
+import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
+import { queue, until } from './wait.ts';
+
+/** Milliseconds a machine may keep an observer waiting. */
+const PROMPT_MS = 300;
+
+/** Events that come often and change nothing here. */
+const NOISE = new Set(['RTC_CHANGE', 'NIC_RX_FILTER_CHANGED', 'BALLOON_CHANGE', 'VSERPORT_CHANGE']);
+
+const UNKNOWN = { runState: null, endpoint: null, volumes: [] };
+
+/** One machine as this process knows it: its run directory, and the one session with its monitor. */
+export class Machine {
+  spec: InstanceSpec;
+  readonly directory: RunDirectory;
+  /** runs changes of this machine one after the other */
+  readonly exclusively = queue();
+  /** true from before its process is there until its monitor answers or it failed */
+  launching = false;
+
+  #changed: (id: string) => void;
+  #session: QmpSession | null = null;
+  #connecting: Promise<QmpSession> | null = null;
+  #released = false;
+  #endpoint: Endpoint | null = null;
+  #volumes: AttachedVolume[] = [];
+  /** counts the times they may have changed; QEMU is asked again when it is ahead of the count they were read at */
+  #volumeChanges = 1;
+  #volumesReadAt = 0;
+  /** questions that were not answered promptly and still are open */
+  #overdue = new Set<Promise<unknown>>();
+  #announced = false;
+
+  constructor(spec: InstanceSpec, directory: RunDirectory, changed: (id: string) => void) {
+    this.spec = spec;
+    this.directory = directory;
+    this.#changed = changed;
+  }
+
+  /** Waits for the monitor of a QEMU that was just started. Throws UD_GUEST_START when it ends before. */
+  async starting({ ended }: { ended: Ended }, deadlineMs: number): Promise<void> {
+    this.#forget();
+    const dead = new AbortController();
+    ended.then((error) => dead.abort(error));
+    try {
+      await this.connect(deadlineMs, dead.signal);
+    } catch (error) {
+      // The monitor hangs up a moment before the process is gone and its exit code is known.
+      throw await Promise.race([ended, pause(1_000, error, { signal: dead.signal }).catch(() => ended)]);
+    }
+  }
+
+  /** The session with the monitor, opened when there is none. Rejects with UD_QMP. */
+  async connect(deadlineMs = 5_000, signal?: AbortSignal): Promise<QmpSession> {
+    await this.#connecting?.catch(() => {});
+    if (this.#session?.open === true) return this.#session;
+    this.#connecting ??= this.#open(deadlineMs, signal).finally(() => {
+      this.#connecting = null;
+    });
+    return this.#connecting;
+  }
+
+  /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
+  async observe(): Promise<VirtualMachine> {
+    const { spec } = this;
+    if (this.#session === null && livingPid(this.directory) === null)
+      return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
+    const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look());
+    this.#endpoint ??= await readEndpoint(this.directory);
+    return {
+      spec,
+      state: this.#endpoint === null ? 'starting' : 'running',
+      runState,
+      endpoint: this.#endpoint,
+      volumes: this.#volumes,
+    };
+  }
+
+  volumesChanged(): void {
+    this.#volumeChanges += 1;
+    this.#announce();
+  }
+
+  /** Ends the session; the machine goes on. */
+  disconnect(): void {
+    const session = this.#session;
+    this.#session = null;
+    session?.close();
+    this.#announce();
+  }
+
+  /** Ends the session for good, one that is being opened included. */
+  release(): void {
+    this.#released = true;
+    this.disconnect();
+  }
+
+  async #open(deadlineMs: number, signal?: AbortSignal): Promise<QmpSession> {
+    const session = await connectQmp(this.directory.monitor, {
+      deadlineMs,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    try {
+      const port = await forwardedPort(session, this.spec.checks.port);
+      this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
+      await writeAtomically(this.directory.endpoint, this.#endpoint);
+      if (this.#released) throw new UnideployError('UD_QMP', 'the hypervisor was closed', 'start it again');
+    } catch (error) {
+      session.close();
+      throw error;
+    }
+    this.#session = session;
+    this.#volumeChanges += 1;
+    session.onEvent((event) => this.#take(event));
+    session.onClose(() => this.#lost(session));
+    this.#announce();
+    return session;
+  }
+
+  async #look(): Promise<string | null> {
+    try {
+      const session = await this.connect(2_000);
+      const stale = this.#volumesReadAt < this.#volumeChanges;
+      const [runState] = await Promise.all([queryStatus(session), stale ? this.#readVolumes(session) : null]);
+      return runState;
+    } catch {
+      return null;
+    }
+  }
+
+  async #readVolumes(session: QmpSession): Promise<void> {
+    const asked = this.#volumeChanges;
+    const volumes = await attachedVolumes({ session, directory: this.directory });
+    if (asked < this.#volumesReadAt) return;
+    this.#volumesReadAt = asked;
+    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
+  }
+
+  async #promptly<T>(question: Promise<T>): Promise<T | null> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<null>((resolve) => {
+      timer = setTimeout(() => {
+        this.#overdue.add(question);
+        question.finally(() => this.#overdue.delete(question));
+        resolve(null);
+      }, PROMPT_MS);
+    });
+    return Promise.race([question, late]).finally(() => clearTimeout(timer));
+  }
+
+  #take({ name }: QmpEvent): void {
+    if (NOISE.has(name)) return;
+    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
+    this.#announce();
+  }
+
+  #lost(session: QmpSession): void {
+    if (this.#session !== session) return;
+    this.#session = null;
+    this.#announce();
+    // The monitor goes some milliseconds before the process does.
+    void until(() => livingPid(this.directory) === null, 5_000).then(() => this.#announce());
+  }
+
+  #forget(): void {
+    this.#endpoint = null;
+    this.#volumes = [];
+  }
+
+  /** Once for all that happens in one turn of the event loop: a guest can cause events by the thousand. */
+  #announce(): void {
+    if (this.#announced) return;
+    this.#announced = true;
+    setImmediate(() => {
+      this.#announced = false;
+      this.#changed(this.spec.id);
+    });
+  }
+}

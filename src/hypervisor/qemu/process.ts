@@ -1,0 +1,124 @@
+import { closeSync, openSync } from 'node:fs';
+import { execa } from 'execa';
+import { UnideployError } from '../../errors.ts';
+import { lastLines } from './console.ts';
+import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
+import type { QmpSession } from './qmp/session.ts';
+import { isExiting, isProcessOf, livingPid, type RunDirectory } from './run-directory.ts';
+import { toolMissing } from './tools.ts';
+import { until } from './wait.ts';
+
+/** Why a QEMU that was started here is gone; never settles while it runs. */
+export type Ended = Promise<UnideployError>;
+
+/** Starts QEMU so that it outlives this process. What it says goes to qemu.log. */
+export function startProcess(qemu: string, args: string[], directory: RunDirectory): { ended: Ended } {
+  // Any descriptor will do; execa's types know those from 3 to 9.
+  const log = openSync(directory.log, 'a', 0o600) as 3;
+  try {
+    const child = execa(qemu, args, {
+      detached: true,
+      cleanup: false,
+      cwd: directory.path,
+      env: { LC_ALL: 'C' },
+      reject: false,
+      stdio: ['ignore', log, log],
+    });
+    child.unref();
+    return { ended: ended(qemu, child, directory) };
+  } finally {
+    closeSync(log);
+  }
+}
+
+async function ended(
+  qemu: string,
+  child: PromiseLike<{
+    code?: string | undefined;
+    exitCode?: number | undefined;
+    signal?: string | undefined;
+  }>,
+  directory: RunDirectory,
+): Ended {
+  const { code, exitCode, signal } = await child;
+  if (code === 'ENOENT') return toolMissing(qemu);
+  const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];
+  const how = signal === undefined ? `exit code ${exitCode ?? 'unknown'}` : signal;
+  return new UnideployError(
+    'UD_GUEST_START',
+    `QEMU ended at once (${how}): ${line ?? 'it said nothing'}`,
+    `read ${directory.log} and ${directory.console}`,
+  );
+}
+
+export interface StopDeadlines {
+  /** milliseconds the guest has after its power button was pressed; 0 does not ask it */
+  graceMs: number;
+  /** milliseconds QEMU has to answer or to follow a command */
+  commandMs?: number;
+}
+
+/**
+ * Ends the machine and resolves when its process is gone: power button, then `quit`, then signals. Needs no monitor
+ * that answers. Throws UD_DEADLINE when even SIGKILL does not end it.
+ */
+export async function stopProcess(
+  directory: RunDirectory,
+  session: QmpSession | null,
+  { graceMs, commandMs = 2_000 }: StopDeadlines,
+): Promise<void> {
+  const pid = livingPid(directory);
+  if (pid === null) return;
+  const gone = () => !isProcessOf(directory, pid) && !isExiting(pid);
+  if (session !== null && (await askMonitor(session, gone, graceMs, commandMs))) return;
+  for (const [signal, deadlineMs] of [
+    ['SIGTERM', commandMs],
+    ['SIGKILL', 10_000],
+  ] as const) {
+    if (!gone()) kill(pid, signal);
+    if (await until(gone, deadlineMs)) return;
+  }
+  throw new UnideployError(
+    'UD_DEADLINE',
+    `process ${pid} does not end, not even by SIGKILL`,
+    'look at the state of that process: it waits for a disk or for the kernel',
+  );
+}
+
+/** Run states in which no guest hears its power button. */
+const HOPELESS = new Set(['guest-panicked', 'internal-error', 'shutdown']);
+
+/** True when the process is gone; false, soon, when the monitor does not answer. */
+async function askMonitor(
+  session: QmpSession,
+  gone: () => boolean,
+  graceMs: number,
+  commandMs: number,
+): Promise<boolean> {
+  const runState = await queryStatus(session, commandMs).catch(() => null);
+  if (runState === null) return gone();
+  const end = Date.now() + (HOPELESS.has(runState) ? 0 : graceMs);
+  while (Date.now() < end) {
+    // Pressed again every 2 s: a guest that was still booting has not noticed.
+    if (!(await answered(systemPowerdown(session, commandMs), session))) return gone();
+    if (await until(gone, Math.min(2_000, end - Date.now()))) return true;
+  }
+  if (!(await answered(quit(session, commandMs), session))) return gone();
+  return until(gone, commandMs);
+}
+
+/** A QEMU that hangs up instead of answering is following the command. */
+async function answered(command: Promise<void>, session: QmpSession): Promise<boolean> {
+  return command.then(
+    () => true,
+    () => !session.open,
+  );
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

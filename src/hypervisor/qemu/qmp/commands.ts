@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import type { QmpSession } from './session.ts';
+import type { Frame } from './wire.ts';
+
+/** QEMU's run state: `running`, `paused`, `guest-panicked`, `internal-error`, … */
+export async function queryStatus(session: QmpSession, deadlineMs?: number): Promise<string> {
+  return STATUS.parse(await session.execute('query-status', {}, deadlineMs)).status;
+}
+const STATUS = z.object({ status: z.string() });
+
+export interface BlockDevice {
+  /** id of the device in the guest's machine; empty when none */
+  device: string;
+  node: string;
+}
+
+/** Devices that have a disk node behind them now; one that is being unplugged is among them until it is gone. */
+export async function queryBlock(session: QmpSession): Promise<BlockDevice[]> {
+  const answer = BLOCK.parse(await session.execute('query-block'));
+  return answer.map(({ qdev, inserted }) => ({
+    device: deviceId(qdev ?? ''),
+    node: inserted?.['node-name'] ?? '',
+  }));
+}
+const BLOCK = z.array(
+  z.object({
+    qdev: z.string().optional(),
+    inserted: z.object({ 'node-name': z.string().optional() }).optional(),
+  }),
+);
+
+/** virtio-blk answers with the path of a part of the device: `/machine/peripheral/<id>/virtio-backend`. */
+function deviceId(qdev: string): string {
+  return /^\/machine\/peripheral\/([^/]+)/.exec(qdev)?.[1] ?? qdev;
+}
+
+/** Names of all disk nodes, QEMU's own (`#block…`) included. */
+export async function queryNodes(session: QmpSession): Promise<string[]> {
+  const answer = NODES.parse(await session.execute('query-named-block-nodes', { flat: true }));
+  return answer.map((node) => node['node-name'] ?? '');
+}
+const NODES = z.array(z.object({ 'node-name': z.string().optional() }));
+
+export async function blockdevAdd(session: QmpSession, node: Frame): Promise<void> {
+  await session.execute('blockdev-add', node);
+}
+
+export async function blockdevDel(session: QmpSession, node: string): Promise<void> {
+  await session.execute('blockdev-del', { 'node-name': node });
+}
+
+export async function deviceAdd(session: QmpSession, device: Frame): Promise<void> {
+  await session.execute('device_add', device);
+}
+
+/** A request to the guest: DEVICE_DELETED tells that it was granted. */
+export async function deviceDel(session: QmpSession, id: string): Promise<void> {
+  await session.execute('device_del', { id });
+}
+
+/** How many devices sit on a PCI bus, whether the guest has numbered it or not (query-pci needs the guest for that). */
+export async function devicesOnBus(session: QmpSession, port: string): Promise<number> {
+  const answer = PROPERTIES.parse(
+    await session.execute('qom-list', { path: `/machine/peripheral/${port}/${port}` }),
+  );
+  return answer.filter(({ name }) => /^child\[\d+\]$/.test(name)).length;
+}
+const PROPERTIES = z.array(z.object({ name: z.string() }));
+
+/**
+ * The host port that the system chose for `hostfwd=tcp:127.0.0.1:0-:<port>`; null when there is no such forward.
+ * Only the human monitor knows it.
+ */
+export async function forwardedPort(session: QmpSession, guestPort: number): Promise<number | null> {
+  const text = z
+    .string()
+    .parse(await session.execute('human-monitor-command', { 'command-line': 'info usernet' }));
+  for (const line of text.split('\n')) {
+    const columns = line.trim().split(/\s+/);
+    if (columns[0] === 'TCP[HOST_FORWARD]' && columns[5] === String(guestPort)) return Number(columns[3]);
+  }
+  return null;
+}
+
+/** Presses the guest's ACPI power button. */
+export async function systemPowerdown(session: QmpSession, deadlineMs?: number): Promise<void> {
+  await session.execute('system_powerdown', {}, deadlineMs);
+}
+
+/** Ends QEMU at once, the guest's unsynced writes with it. */
+export async function quit(session: QmpSession, deadlineMs?: number): Promise<void> {
+  await session.execute('quit', {}, deadlineMs);
+}

@@ -1,0 +1,150 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { UnideployError } from '../../errors.ts';
+import type { Endpoint, InstanceSpec } from '../port.ts';
+
+/** Everything one machine leaves on this host, besides its process. */
+export interface RunDirectory {
+  path: string;
+  spec: string;
+  /** what QEMU writes with -pidfile */
+  pid: string;
+  /** the monitor of the controller, its one client */
+  monitor: string;
+  /** a second monitor, for people and other tools */
+  debug: string;
+  /** the guest's serial console */
+  console: string;
+  /** QEMU's own output */
+  log: string;
+  /** which volumes were ever attached, and the next free number */
+  attachments: string;
+  /** where the application is reached, once QEMU has told */
+  endpoint: string;
+  /** per-instance overlay over a root disk of the store */
+  root: string;
+}
+
+/** sun_path of unix(7) holds 108 bytes, the last of them zero. */
+const SOCKET_PATH_LIMIT = 107;
+
+/** Names the files of an instance. Throws UD_STATE_PATH when its sockets could not be opened. */
+export function runDirectory(state: string, id: string): RunDirectory {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(id))
+    throw new UnideployError(
+      'UD_UNKNOWN_INSTANCE',
+      `"${id}" cannot be the id of an instance`,
+      'list the instances with: unideploy status',
+    );
+  const path = join(resolve(state), 'run', id);
+  const directory = {
+    path,
+    spec: join(path, 'spec.json'),
+    pid: join(path, 'qemu.pid'),
+    monitor: join(path, 'qmp.sock'),
+    debug: join(path, 'debug.sock'),
+    console: join(path, 'console.log'),
+    log: join(path, 'qemu.log'),
+    attachments: join(path, 'attachments.json'),
+    endpoint: join(path, 'endpoint.json'),
+    root: join(path, 'root.qcow2'),
+  };
+  const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
+  if (excess > 0)
+    throw new UnideployError(
+      'UD_STATE_PATH',
+      `the path of a socket would be ${excess} bytes too long: ${directory.debug}`,
+      `choose a state directory whose path is at least ${excess} bytes shorter (--state)`,
+    );
+  return directory;
+}
+
+/** Ids of all run directories, in no order. */
+export async function runIds(state: string): Promise<string[]> {
+  try {
+    const entries = await readdir(join(resolve(state), 'run'), { withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Makes the directory with the spec in it: whoever sees one sees the other. */
+export async function createRunDirectory(
+  { path, spec: file }: RunDirectory,
+  spec: InstanceSpec,
+): Promise<void> {
+  if (existsSync(file)) return writeAtomically(file, spec);
+  const fresh = join(dirname(path), `.${basename(path)}.new`);
+  await rm(fresh, { recursive: true, force: true });
+  await mkdir(fresh, { recursive: true, mode: 0o700 });
+  await writeFile(join(fresh, basename(file)), JSON.stringify(spec, null, 2));
+  await rm(path, { recursive: true, force: true });
+  await rename(fresh, path);
+}
+
+/** The spec a machine was launched with; null when there is no such run directory. */
+export async function readSpec(directory: RunDirectory): Promise<InstanceSpec | null> {
+  return readJson<InstanceSpec>(directory.spec);
+}
+
+export async function readEndpoint(directory: RunDirectory): Promise<Endpoint | null> {
+  return readJson<Endpoint>(directory.endpoint);
+}
+
+/** Takes the traces of an earlier process away; only when that process is known to be gone. */
+export async function clearTraces(directory: RunDirectory): Promise<void> {
+  for (const path of [directory.pid, directory.monitor, directory.debug, directory.endpoint])
+    await rm(path, { force: true });
+}
+
+/** The process id of the machine, null when it does not run. A pid file alone proves nothing: pids are reused. */
+export function livingPid(directory: RunDirectory): number | null {
+  try {
+    const pid = Number.parseInt(readFileSync(directory.pid, 'utf8'), 10);
+    return pid > 1 && isProcessOf(directory, pid) ? pid : null;
+  } catch {
+    return null;
+  }
+}
+
+/** True while this process carries the directory's pid file on its command line. */
+export function isProcessOf(directory: RunDirectory, pid: number): boolean {
+  try {
+    // Empty for a zombie and for a process on its way out.
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(directory.pid);
+  } catch {
+    return false;
+  }
+}
+
+/** True for a process that has given its memory back and not yet its files: it still holds image locks. */
+export function isExiting(pid: number): boolean {
+  try {
+    const [, state] = /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+    return state !== 'Z' && state !== 'X' && readFileSync(`/proc/${pid}/cmdline`, 'utf8') === '';
+  } catch {
+    return false;
+  }
+}
+
+/** Nobody ever reads half a file: written beside it, then renamed over it. */
+export async function writeAtomically(path: string, value: unknown): Promise<void> {
+  const temporary = `${path}.${process.pid}.new`;
+  await writeFile(temporary, JSON.stringify(value, null, 2));
+  await rename(temporary, path);
+}
+
+/** The content of a JSON file; null when it does not exist. */
+export async function readJson<T>(path: string): Promise<T | null> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as T;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,189 @@
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import pRetry from 'p-retry';
+import { Pool } from 'undici';
+import { z } from 'zod';
+import { fromReport, UnideployError } from '../../errors.ts';
+import type { ControlError, DataPlane, RoutingTable, TableStatus } from '../port.ts';
+import { planeFiles } from './paths.ts';
+
+export interface EmbeddedOptions {
+  /** directory of the control socket, the log and the pid file; made if it is missing */
+  state: string;
+  /** the compiled main file of the data-plane process; the default is the one built with this file */
+  entry?: string;
+}
+
+/** The data plane of Node processes of its own: started where none answers, adopted otherwise. */
+export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOptions): DataPlane {
+  const files = planeFiles(state);
+  const call = caller(files.socket);
+
+  return {
+    async ensure() {
+      if ((await ping(call)) !== undefined) return;
+      await mkdir(state, { recursive: true, mode: 0o700 });
+      await start(entry, state, files.log, call);
+    },
+    apply: (table: RoutingTable) => call<TableStatus>('PUT', path`/tables/${table.service}`, table),
+    remove: (service, graceMs) =>
+      call<void>('DELETE', `${path`/tables/${service}`}?graceMs=${milliseconds(graceMs)}`),
+    status: () => call<TableStatus[]>('GET', '/tables'),
+    drained: (service, instance, deadlineMs) =>
+      call(
+        'GET',
+        `${path`/tables/${service}/instances/${instance}/drained`}?deadlineMs=${milliseconds(deadlineMs)}`,
+      ),
+    async stop() {
+      const pid = await ping(call);
+      if (pid === undefined) return;
+      await call('POST', '/stop');
+      await gone(pid);
+    },
+  };
+}
+
+/**
+ * The compiled entry: beside this file when this file is compiled itself; the build's, when it runs from its source
+ * (Node 20 does not run TypeScript).
+ */
+function defaultEntry(): string {
+  const compiled = import.meta.url.endsWith('.js') ? './main.js' : '../../../dist/src/proxy/embedded/main.js';
+  return fileURLToPath(new URL(compiled, import.meta.url));
+}
+
+type Method = 'GET' | 'PUT' | 'DELETE' | 'POST';
+/** `within`: milliseconds for the whole call; without it, as long as the data plane takes */
+type Call = <T>(method: Method, path: string, body?: unknown, within?: number) => Promise<T>;
+
+/** Calls of the control socket; refusals come back as the errors they were (UD_PROXY_FAILED: nothing answers). */
+function caller(socket: string): Call {
+  // no time-out of the answer: a drain takes as long as its deadline says
+  const pool = new Pool('http://data-plane', { socketPath: socket, headersTimeout: 0, bodyTimeout: 0 });
+  return async <T>(method: Method, path: string, body?: unknown, within?: number) => {
+    const answer = await pool
+      .request({
+        method,
+        path,
+        signal: within === undefined ? null : AbortSignal.timeout(within),
+        ...(body === undefined
+          ? {}
+          : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      })
+      .catch((error: Error) => {
+        throw new UnideployError(
+          'UD_PROXY_FAILED',
+          `the data plane does not answer on ${socket}: ${error.message}`,
+          'its log is beside the socket, in proxy.log',
+          { cause: error },
+        );
+      });
+    const text = await answer.body.text();
+    if (answer.statusCode >= 400) throw refusalOf(text);
+    return (text === '' ? undefined : JSON.parse(text)) as T;
+  };
+}
+
+function refusalOf(text: string): UnideployError {
+  try {
+    return fromReport((JSON.parse(text) as ControlError).error);
+  } catch {
+    return new UnideployError(
+      'UD_PROXY_FAILED',
+      `the data plane answered: ${text.slice(0, 200)}`,
+      'see its log',
+    );
+  }
+}
+
+/** The process id of the data plane that answers, if one does. */
+async function ping(call: Call): Promise<number | undefined> {
+  const answer = await call('GET', '/', undefined, PING_DEADLINE).catch(() => undefined);
+  const parsed = z.object({ pid: z.int().positive() }).safeParse(answer);
+  return parsed.success ? parsed.data.pid : undefined;
+}
+
+/** Starts the process and waits until it answers. Its log is a file descriptor of its own: it outlives this process. */
+async function start(entry: string, state: string, logFile: string, call: Call): Promise<void> {
+  const log = await open(logFile, 'a', 0o600);
+  // any descriptor is handed down as it is; execa's types know the standard ones only
+  const fd = log.fd as 1;
+  const child = execa(process.execPath, [entry, '--state', state], {
+    detached: true,
+    cleanup: false,
+    reject: false,
+    stdin: 'ignore',
+    stdout: fd,
+    stderr: fd,
+    cwd: '/',
+  });
+  child.unref();
+  let ended = false;
+  let last = false;
+  child.once('exit', () => {
+    ended = true;
+  });
+  try {
+    await pRetry(
+      async () => {
+        // a child that ended may have found another one, which is as good: asked once more after the end
+        last = ended;
+        if ((await ping(call)) === undefined) throw new Error(last ? 'it ended' : 'it does not answer');
+      },
+      { retries: 200, factor: 1, minTimeout: 50, maxRetryTime: START_DEADLINE, shouldRetry: () => !last },
+    );
+  } catch (error) {
+    throw new UnideployError(
+      'UD_PROXY_FAILED',
+      `the data plane did not start within ${START_DEADLINE / 1000} s: ${(await lastLine(logFile)) ?? (error as Error).message}`,
+      `its log is ${logFile}`,
+      { cause: error },
+    );
+  } finally {
+    await log.close();
+  }
+}
+
+async function lastLine(file: string): Promise<string | undefined> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return text.trimEnd().split('\n').at(-1) || undefined;
+}
+
+/** Resolves when the process has ended; it answers requests in flight for up to 30 s first. */
+async function gone(pid: number): Promise<void> {
+  await pRetry(
+    () => {
+      if (alive(pid))
+        throw new UnideployError(
+          'UD_DEADLINE',
+          `the data plane (process ${pid}) has not ended`,
+          'end it by hand',
+        );
+    },
+    { retries: 10_000, factor: 1, minTimeout: 50, maxRetryTime: STOP_DEADLINE },
+  );
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** A time that a timer can hold. */
+function milliseconds(time: number): number {
+  return Math.min(Math.max(0, Math.round(time)), 2_147_483_647);
+}
+
+function path(parts: TemplateStringsArray, ...names: string[]): string {
+  return parts.map((part, i) => part + encodeURIComponent(names[i] ?? '')).join('');
+}
+
+/** milliseconds */
+const PING_DEADLINE = 5_000;
+const START_DEADLINE = 15_000;
+const STOP_DEADLINE = 40_000;

@@ -1,0 +1,25 @@
+import { join } from 'node:path';
+import { UnideployError } from '../../errors.ts';
+
+/** The data plane's files in a state directory. */
+export interface PlaneFiles {
+  /** control socket, mode 0600 */
+  socket: string;
+  log: string;
+  pid: string;
+}
+
+/** UD_STATE_PATH: the directory's path leaves no room for a socket's name. */
+export function planeFiles(state: string): PlaneFiles {
+  const socket = join(state, 'proxy.sock');
+  if (Buffer.byteLength(socket) > LONGEST)
+    throw new UnideployError(
+      'UD_STATE_PATH',
+      `the path of the state directory is too long for a socket: ${state}`,
+      `choose a state directory of at most ${LONGEST - '/proxy.sock'.length} bytes`,
+    );
+  return { socket, log: join(state, 'proxy.log'), pid: join(state, 'proxy.pid') };
+}
+
+/** 107 bytes fit a unix socket's address; `claim` appends a process id and a word. */
+const LONGEST = 90;
