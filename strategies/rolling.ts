@@ -1,7 +1,15 @@
 import type { Action } from '../src/domain/action.ts';
 import { bounds } from '../src/domain/policy.ts';
 import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
-import { act, type Decision, done, fail, type RolloutView, type Strategy, wait } from '../src/domain/strategy.ts';
+import {
+  act,
+  type Decision,
+  done,
+  fail,
+  type RolloutView,
+  type Strategy,
+  wait,
+} from '../src/domain/strategy.ts';
 
 /**
  * Replaces instances a few at a time: launch new ones up to `maxSurge` above the replicas, admit each once verified,
@@ -48,13 +56,18 @@ function isBroken(instance: ObservedInstance, rollout: RolloutView, now: number)
 
 function whyBroken(instance: ObservedInstance, rollout: RolloutView): string {
   if (instance.state === 'stopped') return 'stopped by itself';
-  const missing = instance.health === 'healthy' ? `did not prove revision ${rollout.target}` : 'was not healthy';
+  const missing =
+    instance.health === 'healthy' ? `did not prove revision ${rollout.target}` : 'was not healthy';
   return `${missing} within ${rollout.health.deadline / 1000} s`;
 }
 
 /** Who stays in the pool, and who has to go: other revisions, dead instances, and what is above the replicas. */
-function sort(pool: ObservedPool, rollout: RolloutView): { keep: ObservedInstance[]; leave: ObservedInstance[] } {
-  const fit = (i: ObservedInstance) => isReady(i, rollout.target) || (isFresh(i, rollout) && i.state !== 'stopped');
+function sort(
+  pool: ObservedPool,
+  rollout: RolloutView,
+): { keep: ObservedInstance[]; leave: ObservedInstance[] } {
+  const fit = (i: ObservedInstance) =>
+    isReady(i, rollout.target) || (isFresh(i, rollout) && i.state !== 'stopped');
   const usefulness = (i: ObservedInstance) => (isReady(i, rollout.target) ? 2 : 0) + (i.weight > 0 ? 1 : 0);
   const fitting = pool.instances
     .filter((i) => fit(i) && i.acting !== 'retire')
@@ -91,5 +104,8 @@ function launches(pool: ObservedPool, keep: ObservedInstance[], rollout: Rollout
   const { surge } = bounds(rollout.policy, rollout.replicas);
   const alive = pool.instances.filter((i) => i.state !== 'stopped').length;
   const missing = Math.min(rollout.replicas - keep.length, rollout.replicas + surge - alive);
-  return Array.from({ length: Math.max(0, missing) }, (_, n) => ({ kind: 'launch', instance: rollout.freshId(n) }));
+  return Array.from({ length: Math.max(0, missing) }, (_, n) => ({
+    kind: 'launch',
+    instance: rollout.freshId(n),
+  }));
 }

@@ -15,12 +15,15 @@ import { rolling } from './rolling.ts';
 export const volumeSwap: Strategy = { name: 'volume-swap', next };
 
 function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
-  const unread = pool.instances.find((i) => i.state === 'running' && i.health === 'unknown' && i.revision !== null);
+  const unread = pool.instances.find(
+    (i) => i.state === 'running' && i.health === 'unknown' && i.revision !== null,
+  );
   const outdated = pool.instances.filter((i) => isSwappable(i, rollout));
   if (outdated.length === 0) return rolling.next(pool, rollout, now);
   if (unread) return wait(`the first answer of ${unread.id}`);
-  const actions = rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
-  return actions.length > 0 ? act(...actions) : wait(`${outdated.map((i) => i.id).join(', ')} to be swapped`);
+  const actions =
+    rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
+  return actions.length > 0 ? act(...actions) : wait('the swaps under way');
 }
 
 /** Half-swapped guests are finished whatever their health: the half swap may be the cause. */
@@ -42,7 +45,9 @@ function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: R
   const running = pool.instances.filter((i) => i.state === 'running' && i.acting !== 'retire');
   const [only] = outdated;
   if (only && running.length === 1) {
-    return only.acting === null ? [{ kind: 'swapVolume', instance: only.id, mode: 'replace', hold: true }] : [];
+    return only.acting === null
+      ? [{ kind: 'swapVolume', instance: only.id, mode: 'replace', hold: true }]
+      : [];
   }
   const size = Math.min(rollout.replicas, running.length);
   const floor = Math.max(1, size - Math.max(1, bounds(rollout.policy, size).unavailable));

@@ -37,7 +37,8 @@ export function contextOf(command: Command): Context {
     file,
     service: service ?? null,
     renderer: json ? jsonRenderer() : process.stdout.isTTY ? terminalRenderer() : linesRenderer(),
-    performer: process.env.UNIDEPLOY_PERFORMER ?? process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`,
+    performer:
+      process.env.UNIDEPLOY_PERFORMER ?? process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`,
   };
 }
 

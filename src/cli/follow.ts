@@ -14,14 +14,21 @@ const EXIT: Record<Verdict, number> = { succeeded: 0, 'rolled-back': 3, failed: 
 const RETURNS = { retries: 20, minTimeout: 500, maxTimeout: 2000 };
 
 /** Shows what a request has set going until its end, and returns how it ended. */
-export async function follow(client: Client, service: string, started: Started, renderer: Renderer): Promise<Result> {
+export async function follow(
+  client: Client,
+  service: string,
+  started: Started,
+  renderer: Renderer,
+): Promise<Result> {
   if (started.kind === 'unchanged') {
     const { revision } = started;
     return { result: 'unchanged', exitCode: 0, service, rollout: null, revision, ms: 0, reason: null };
   }
   const { rollout } = started;
   const detach = () => {
-    renderer.note(`rollout ${rollout.id} goes on without this command; see it: unideploy status --service ${service}`);
+    renderer.note(
+      `rollout ${rollout.id} goes on without this command; see it: unideploy status --service ${service}`,
+    );
     process.exit(130);
   };
   process.once('SIGINT', detach);
@@ -59,10 +66,22 @@ async function watch(client: Client, rollout: Rollout, renderer: Renderer): Prom
 function toResult(rollout: Rollout, { verdict, ms, reason }: Finished): Result {
   const reached = verdict === 'succeeded' ? goal(rollout) : rollout.from;
   const { service, id } = rollout;
-  return { result: verdict, exitCode: EXIT[verdict], service, rollout: id, revision: reached.revision, ms, reason };
+  return {
+    result: verdict,
+    exitCode: EXIT[verdict],
+    service,
+    rollout: id,
+    revision: reached.revision,
+    ms,
+    reason,
+  };
 }
 
 function lost({ id }: Rollout): UnideployError {
   const message = `the controller went away during rollout ${id}`;
-  return new UnideployError('UD_CONTROLLER_LOST', message, 'start it again (unideploy serve): it finishes the rollout');
+  return new UnideployError(
+    'UD_CONTROLLER_LOST',
+    message,
+    'start it again (unideploy serve): it finishes the rollout',
+  );
 }

@@ -34,18 +34,26 @@ const COMMANDS = [
 /** Runs the command line; the exit code is left in `process.exitCode`. */
 export async function main(argv: string[]): Promise<void> {
   const program = new Command('unideploy')
-    .description('Deploys unikernels without a client noticing: image rollouts, volume swaps, and the way back.')
+    .description(
+      'Deploys unikernels without a client noticing: image rollouts, volume swaps, and the way back.',
+    )
     .version(VERSION)
     .option('-f, --file <path>', 'the config', 'unideploy.yaml')
     .option('-s, --service <name>', 'the service, where there is no config to name it')
-    .option('--state <folder>', "the controller's state folder (default: UNIDEPLOY_STATE, or the user's state folder)")
+    .option(
+      '--state <folder>',
+      "the controller's state folder (default: UNIDEPLOY_STATE, or the user's state folder)",
+    )
     .option('--json', 'NDJSON on standard output, the result last')
     .showHelpAfterError('(see unideploy --help)')
     .configureOutput({ writeErr: () => {} })
     .exitOverride();
   for (const command of COMMANDS) command(program);
   for (const command of program.commands) {
-    command.exitOverride().configureOutput({ writeErr: () => {} }).helpOption('-h, --help', 'help');
+    command
+      .exitOverride()
+      .configureOutput({ writeErr: () => {} })
+      .helpOption('-h, --help', 'help');
   }
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -58,7 +66,10 @@ export async function main(argv: string[]): Promise<void> {
 function usage({ code, message }: CommanderError, argv: string[], program: Command): number {
   const renderer = argv.includes('--json') ? jsonRenderer() : linesRenderer();
   const command = program.commands.find((candidate) => argv.includes(candidate.name()));
-  const cause = code === 'commander.help' ? 'no command was given' : message.replace(/^error: /, '').replaceAll('\n', ' ');
+  const cause =
+    code === 'commander.help'
+      ? 'no command was given'
+      : message.replace(/^error: /, '').replaceAll('\n', ' ');
   const next = `see unideploy ${command ? `${command.name()} ` : ''}--help`;
   renderer.error({ code: 'UD_USAGE', message: cause, next });
   return 2;

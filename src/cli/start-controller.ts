@@ -13,7 +13,10 @@ const LAUNCHER = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url
 export async function ensureController(client: Client, paths: StatePaths): Promise<boolean> {
   if (await answers(client)) return false;
   await mkdir(paths.root, { recursive: true, mode: 0o700 });
-  const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root], { log: paths.log, cwd: '/' });
+  const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root], {
+    log: paths.log,
+    cwd: '/',
+  });
   const ended = child.then(({ exitCode }) => exitCode ?? -1);
   try {
     await pRetry(
@@ -22,7 +25,12 @@ export async function ensureController(client: Client, paths: StatePaths): Promi
         if (typeof exitCode === 'number') throw new Error(`it exited with ${exitCode}`);
         if (!exitCode) throw new Error('it does not answer');
       },
-      { retries: 100, minTimeout: 50, factor: 1, shouldRetry: ({ error }) => !error.message.startsWith('it exited') },
+      {
+        retries: 100,
+        minTimeout: 50,
+        factor: 1,
+        shouldRetry: ({ error }) => !error.message.startsWith('it exited'),
+      },
     );
   } catch (error) {
     const last = (await readFile(paths.log, 'utf8')).trim().split('\n').at(-1) ?? '';

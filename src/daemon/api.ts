@@ -104,13 +104,20 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     if (!goOn) return past.map((line) => `${line}\n`).join('');
     const end = new AbortController();
     reply.raw.once('close', () => end.abort());
-    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal)), { objectMode: false });
+    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal)), {
+      objectMode: false,
+    });
   });
   return api;
 }
 
 /** A rollout's journal from `after` on, as JSON lines, to its last entry. */
-async function* follow(store: Store, journaled: EventEmitter, id: number, after: number): AsyncGenerator<string> {
+async function* follow(
+  store: Store,
+  journaled: EventEmitter,
+  id: number,
+  after: number,
+): AsyncGenerator<string> {
   const end = new AbortController();
   const entries = on(journaled, 'entry', { signal: end.signal });
   let position = after;
@@ -142,7 +149,9 @@ async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<strin
 
 /** Services that run, and those whose first rollout is under way. */
 function names(store: Store): string[] {
-  return [...new Set([...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)])];
+  return [
+    ...new Set([...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)]),
+  ];
 }
 
 function checked<T>(schema: z.ZodType<T>, value: unknown): T {
@@ -150,5 +159,9 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const where = issue?.path.join('.') || 'request';
-  throw new UnideployError('UD_REQUEST', `${where}: ${issue?.message}`, 'use the unideploy command of the same version');
+  throw new UnideployError(
+    'UD_REQUEST',
+    `${where}: ${issue?.message}`,
+    'use the unideploy command of the same version',
+  );
 }

@@ -1,5 +1,4 @@
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { type Dispatcher, Pool } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
@@ -39,8 +38,14 @@ export interface Client {
 }
 
 export function apiClient({ socket, root }: StatePaths): Client {
-  const pool = new Pool('http://controller', { socketPath: socket, headersTimeout: ANSWER_WITHIN, bodyTimeout: 0 });
-  const send = async (options: Omit<Dispatcher.RequestOptions, 'origin'>): Promise<Dispatcher.ResponseData> => {
+  const pool = new Pool('http://controller', {
+    socketPath: socket,
+    headersTimeout: ANSWER_WITHIN,
+    bodyTimeout: 0,
+  });
+  const send = async (
+    options: Omit<Dispatcher.RequestOptions, 'origin'>,
+  ): Promise<Dispatcher.ResponseData> => {
     const response = await pool.request(options).catch((error: unknown) => {
       throw unreachable(error, root);
     });
@@ -48,10 +53,13 @@ export function apiClient({ socket, root }: StatePaths): Client {
     const { error } = (await response.body.json()) as { error: ErrorReport };
     throw fromReport(error);
   };
-  const get = async <T>(path: string): Promise<T> => (await (await send({ method: 'GET', path })).body.json()) as T;
+  const get = async <T>(path: string): Promise<T> =>
+    (await (await send({ method: 'GET', path })).body.json()) as T;
   const post = async <T>(path: string, message: unknown = {}): Promise<T> => {
     const headers = { 'content-type': 'application/json' };
-    return (await (await send({ method: 'POST', path, headers, body: JSON.stringify(message) })).body.json()) as T;
+    return (await (
+      await send({ method: 'POST', path, headers, body: JSON.stringify(message) })
+    ).body.json()) as T;
   };
 
   return {
@@ -73,27 +81,46 @@ export function apiClient({ socket, root }: StatePaths): Client {
     history: (name) => get(`/services/${encodeURIComponent(name)}/history`),
     deploy: (name, request) => post(`/services/${name}/rollouts`, request),
     plan: (name, request) => post(`/services/${name}/plan`, request),
-    rollback: (name, to, performer) => post(`/services/${encodeURIComponent(name)}/rollback`, { to, performer }),
-    scale: (name, replicas, performer) => post(`/services/${encodeURIComponent(name)}/scale`, { replicas, performer }),
+    rollback: (name, to, performer) =>
+      post(`/services/${encodeURIComponent(name)}/rollback`, { to, performer }),
+    scale: (name, replicas, performer) =>
+      post(`/services/${encodeURIComponent(name)}/scale`, { replicas, performer }),
     down: (name, performer) => post(`/services/${encodeURIComponent(name)}/down`, { performer }),
     async *journal(rollout, after) {
       const { body } = await send({ method: 'GET', path: `/rollouts/${rollout}/journal?after=${after}` });
-      for await (const line of createInterface({ input: body })) yield JSON.parse(line) as JournalEntry;
+      for await (const line of linesOf(body)) yield JSON.parse(line) as JournalEntry;
     },
     async *console(instance, lines, follow) {
       const path = `/instances/${encodeURIComponent(instance)}/console?lines=${lines}${follow ? '&follow=1' : ''}`;
       const { body } = await send({ method: 'GET', path });
-      yield* createInterface({ input: body });
+      yield* linesOf(body);
     },
     close: () => pool.destroy(),
   };
+}
+
+/** Node's readline would leave the body open, and its end unheard, when the reader stops early. */
+async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
 }
 
 function unreachable(cause: unknown, root: string): UnideployError {
   const { code = '' } = cause as { code?: string };
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
     const message = `no controller runs on ${root}`;
-    return new UnideployError('UD_CONTROLLER_NOT_RUNNING', message, 'start it: unideploy up, or unideploy serve', { cause });
+    return new UnideployError(
+      'UD_CONTROLLER_NOT_RUNNING',
+      message,
+      'start it: unideploy up, or unideploy serve',
+      { cause },
+    );
   }
   const message = `the controller went away: ${(cause as Error).message}`;
   const next = 'start it again (unideploy serve): it goes on where it was; then look at unideploy status';

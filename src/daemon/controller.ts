@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
 import { strategies } from '../../strategies/index.ts';
 import { ContentStore } from '../artifact/store.ts';
@@ -8,7 +8,7 @@ import type { Rollout } from '../domain/rollout.ts';
 import { type EngineParts, runRollout } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
-import { report, UnideployError } from '../errors.ts';
+import { report } from '../errors.ts';
 import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { httpProber } from '../probe/http.ts';
 import { embeddedDataPlane } from '../proxy/embedded/client.ts';
@@ -16,10 +16,7 @@ import { sqliteStore } from '../store/sqlite.ts';
 import { apiServer } from './api.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
-import type { StatePaths } from './paths.ts';
-
-/** QEMU's sockets are the longest names below the state: `/run/<instance>/debug.sock`; a unix address has 107 bytes. */
-const LONGEST_ROOT = 60;
+import { makeStateFolder, type StatePaths } from './paths.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
@@ -27,7 +24,7 @@ const LONGEST_ROOT = 60;
  * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH
  */
 export async function serve(paths: StatePaths, log: (line: string) => void): Promise<void> {
-  await prepare(paths);
+  await makeStateFolder(paths);
   const lock = lockState(paths);
   const controller = await start(paths, log);
   log(`controller ${process.pid} serves ${paths.socket}`);
@@ -35,17 +32,6 @@ export async function serve(paths: StatePaths, log: (line: string) => void): Pro
   await controller.close();
   await rm(paths.socket, { force: true });
   lock.release();
-}
-
-async function prepare({ root }: StatePaths): Promise<void> {
-  if (Buffer.byteLength(root) > LONGEST_ROOT) {
-    const message = `the state folder's path is longer than ${LONGEST_ROOT} bytes, too long for unix sockets: ${root}`;
-    throw new UnideployError('UD_STATE_PATH', message, 'choose a shorter one with --state or UNIDEPLOY_STATE');
-  }
-  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
-    throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', { cause: error });
-  });
 }
 
 interface Controller {
@@ -73,7 +59,8 @@ async function start(paths: StatePaths, log: (line: string) => void): Promise<Co
   const run = (rollout: Rollout) => {
     runRollout(parts, rollout.id).then(
       (ended) => log(`rollout ${ended.id} of ${ended.service} ended: ${ended.state}`),
-      (error: unknown) => log(`rollout ${rollout.id} of ${rollout.service} stopped: ${report(error).message}`),
+      (error: unknown) =>
+        log(`rollout ${rollout.id} of ${rollout.service} stopped: ${report(error).message}`),
     );
   };
   const deployments = new Deployments(parts, store, artifacts, run);

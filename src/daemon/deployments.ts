@@ -3,9 +3,9 @@ import type { StrategyName } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import { canonical, difference, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout, RolloutKind } from '../domain/rollout.ts';
-import { UnideployError } from '../errors.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
+import { UnideployError } from '../errors.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
 import type { DeployRequest, InstanceStatus, Plan, ServiceStatus, Started } from './messages.ts';
 import { simulate } from './plan.ts';
@@ -34,7 +34,8 @@ export class Deployments {
     this.#refuseSecond(name);
     await this.#needArtifacts(request.spec);
     const { goal: from } = this.#store.service(name) ?? nothing(request.listen);
-    const target = this.#known(name, request.spec, from) ?? this.#store.addRevision(newRevision(name, request));
+    const target =
+      this.#known(name, request.spec, from) ?? this.#store.addRevision(newRevision(name, request));
     const to: Goal = { revision: target.number, replicas: request.replicas, listen: request.listen };
     const { policy, health, kind, performer } = request;
     return await this.#begin({ name, goal: from, policy, health }, to, kind, performer);
@@ -51,7 +52,10 @@ export class Deployments {
     const service = { name, goal: from, policy, health };
     if (await this.#isThere(service, to)) return { strategy: null, from, to, steps: [], ms: 0 };
     const source = this.#revision(name, from.revision);
-    const opened = { ...this.#newRollout(service, to, target, 'rollout', performer), id: this.#nextRollout(name) };
+    const opened = {
+      ...this.#newRollout(service, to, target, 'rollout', performer),
+      id: this.#nextRollout(name),
+    };
     const machines = (await this.#parts.hypervisor.list()).filter(({ spec }) => spec.service === name);
     const table = await this.#parts.routing.status(name);
     const steps = await simulate(opened, source ? [target, source] : [target], machines, table);
@@ -83,7 +87,9 @@ export class Deployments {
     const open = this.#store.openRollouts().find(({ service }) => service === name) ?? null;
     const goal = this.#store.service(name)?.goal ?? open?.from ?? this.#needService(name).goal;
     const numbers = [goal.revision, open?.to.revision ?? null];
-    const candidates = numbers.map((number) => this.#revision(name, number)).filter((found) => found !== null);
+    const candidates = numbers
+      .map((number) => this.#revision(name, number))
+      .filter((found) => found !== null);
     const [pool, table, machines] = await Promise.all([
       observe(this.#parts, name, candidates, new Map()),
       this.#parts.routing.status(name),
@@ -92,7 +98,12 @@ export class Deployments {
     const instances = pool.instances.map((instance): InstanceStatus => {
       const machine = machines.find(({ spec }) => spec.id === instance.id);
       const lastAnswer = this.#parts.monitor.reading(instance.id).last?.summary ?? null;
-      return { ...instance, endpoint: machine?.endpoint ?? null, runState: machine?.runState ?? null, lastAnswer };
+      return {
+        ...instance,
+        endpoint: machine?.endpoint ?? null,
+        runState: machine?.runState ?? null,
+        lastAnswer,
+      };
     });
     const { listen = null, requests = 0, failures = 0, held = 0 } = table ?? {};
     return { name, goal, listen, requests, failures, held, instances, open };
@@ -109,7 +120,13 @@ export class Deployments {
     return { kind: 'rollout', rollout };
   }
 
-  #newRollout(service: Service, to: Goal, target: Revision | null, kind: RolloutKind, performer: string): NewRollout {
+  #newRollout(
+    service: Service,
+    to: Goal,
+    target: Revision | null,
+    kind: RolloutKind,
+    performer: string,
+  ): NewRollout {
     const { name, goal: from, policy, health } = service;
     const now = this.#parts.clock.now();
     return {
@@ -136,9 +153,11 @@ export class Deployments {
     const target = this.#revision(name, to.revision);
     if (!target || goal.revision !== to.revision || goal.replicas !== to.replicas) return false;
     const { listen } = (await this.#parts.routing.status(name)) ?? {};
-    const sameAddress = listen?.host === to.listen.host && (to.listen.port === 0 || listen.port === to.listen.port);
+    const sameAddress =
+      listen?.host === to.listen.host && (to.listen.port === 0 || listen.port === to.listen.port);
     const { instances } = await observe(this.#parts, name, [target], new Map());
-    const whole = instances.length === to.replicas && instances.every((i) => isReady(i, to.revision) && i.weight > 0);
+    const whole =
+      instances.length === to.replicas && instances.every((i) => isReady(i, to.revision) && i.weight > 0);
     return sameAddress && whole;
   }
 
@@ -187,11 +206,16 @@ export class Deployments {
 
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
     const { image, volumes } = spec;
-    const boot = image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
+    const boot =
+      image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
     for (const digest of [...boot, ...volumes.map((volume) => volume.digest)]) {
       if (await this.#artifacts.has(digest)) continue;
       const message = `artifact ${digest.slice(0, 12)} is not in the store any more`;
-      throw new UnideployError('UD_ARTIFACT_MISSING', message, 'deploy it again from its sources: unideploy rollout');
+      throw new UnideployError(
+        'UD_ARTIFACT_MISSING',
+        message,
+        'deploy it again from its sources: unideploy rollout',
+      );
     }
   }
 

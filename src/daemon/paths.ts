@@ -1,5 +1,10 @@
+import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { UnideployError } from '../errors.ts';
+
+/** QEMU's sockets are the longest names below the state: `/run/<instance>/debug.sock`; a unix address has 107 bytes. */
+const LONGEST_ROOT = 60;
 
 /** Where a controller keeps what outlives it. */
 export interface StatePaths {
@@ -14,9 +19,22 @@ export interface StatePaths {
   artifacts: string;
 }
 
-/** @param root from `--state` or UNIDEPLOY_STATE; else the user's state folder (XDG base directory specification) */
+/**
+ * @param root from `--state` or UNIDEPLOY_STATE; else the user's state folder (XDG base directory specification)
+ * @throws UD_STATE_PATH when no unix socket would fit below it
+ */
 export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
-  const base = resolve(root ?? join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'unideploy'));
+  const base = resolve(
+    root ?? join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'unideploy'),
+  );
+  if (Buffer.byteLength(base) > LONGEST_ROOT) {
+    const message = `the state folder's path is longer than ${LONGEST_ROOT} bytes, too long for unix sockets: ${base}`;
+    throw new UnideployError(
+      'UD_STATE_PATH',
+      message,
+      'choose a shorter one with --state or UNIDEPLOY_STATE',
+    );
+  }
   return {
     root: base,
     store: join(base, 'state.db'),
@@ -25,4 +43,14 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
   };
+}
+
+/** Makes the state folder, for its user only. @throws UD_STATE_PATH */
+export async function makeStateFolder({ root }: StatePaths): Promise<void> {
+  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
+    throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', {
+      cause: error,
+    });
+  });
 }

@@ -1,9 +1,9 @@
+import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { runRollout } from '../engine/engine.ts';
 import type { VirtualMachine } from '../hypervisor/port.ts';
 import type { TableStatus } from '../proxy/port.ts';
-import type { JournalEntry } from '../domain/journal.ts';
 import { simulation } from './simulation.ts';
 
 /** Runs the rollout's own engine and strategy on a model of the pool, in which nothing goes wrong. */

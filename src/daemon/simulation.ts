@@ -44,4 +44,3 @@ export function simulation(options: {
   };
   return { clock, world, dataPlane, store, controller };
 }
-

@@ -13,14 +13,29 @@ export interface Evidence {
 
 /** What happens in a rollout. The journal is append-only, and the one record: every display is a view of it. */
 export type Happening =
-  | { event: 'rollout-started'; kind: RolloutKind; from: number | null; to: number | null; replicas: number; strategy: string; performer: string }
+  | {
+      event: 'rollout-started';
+      kind: RolloutKind;
+      from: number | null;
+      to: number | null;
+      replicas: number;
+      strategy: string;
+      performer: string;
+    }
   | { event: 'rollout-resumed'; controller: number }
   | { event: 'action-started'; action: Action; revision: number | null }
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
   | { event: 'waiting'; reason: string }
   | { event: 'rollback-started'; to: number | null; reason: ErrorReport; evidence: Evidence | null }
-  | { event: 'rollout-finished'; verdict: Verdict; reason: ErrorReport | null; ms: number; evidence: Evidence | null; verified: boolean };
+  | {
+      event: 'rollout-finished';
+      verdict: Verdict;
+      reason: ErrorReport | null;
+      ms: number;
+      evidence: Evidence | null;
+      verified: boolean;
+    };
 
 export type JournalEntry = Happening & {
   /** position in the journal, over all services */

@@ -1,6 +1,6 @@
 import type { Action } from './action.ts';
-import type { ObservedPool } from './pool.ts';
 import type { HealthPolicy, RolloutPolicy } from './policy.ts';
+import type { ObservedPool } from './pool.ts';
 
 /** What a strategy may know of the rollout it decides for. On the way back, `target` is the revision to go back to. */
 export interface RolloutView {

@@ -1,7 +1,8 @@
 import type { Action } from '../domain/action.ts';
+import type { Clock } from '../domain/clock.ts';
 import type { Evidence, Happening } from '../domain/journal.ts';
-import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import type { StrategyName } from '../domain/policy.ts';
+import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { proofs, type Revision } from '../domain/revision.ts';
 import { goal, type Rollout, type Verdict, verdict } from '../domain/rollout.ts';
 import type { RolloutView, Strategy } from '../domain/strategy.ts';
@@ -9,7 +10,6 @@ import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { RolloutStore } from '../store/port.ts';
 import { execute, type Task } from './executors.ts';
 import { observe, type Senses } from './observe.ts';
-import type { Clock } from '../domain/clock.ts';
 import { Signal } from './signal.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
@@ -17,7 +17,7 @@ const OBSERVE_AT_LEAST_EVERY = 250;
 /** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
 const MOST_ATTEMPTS = 5;
 /** Lines of a console kept as evidence. */
-const EVIDENCE_LINES = 12;
+const EVIDENCE_LINES = 30;
 
 export interface EngineParts extends Senses {
   store: RolloutStore;
@@ -48,7 +48,8 @@ class Run {
 
   constructor(parts: EngineParts, id: number) {
     const rollout = parts.store.rollout(id);
-    if (!rollout) throw new UnideployError('UD_INTERNAL', `no rollout ${id}`, 'this is a bug: please report it');
+    if (!rollout)
+      throw new UnideployError('UD_INTERNAL', `no rollout ${id}`, 'this is a bug: please report it');
     this.#parts = parts;
     this.#id = id;
     this.#rollout = rollout;
@@ -71,7 +72,9 @@ class Run {
 
   async #listen(): Promise<void> {
     const { listen } = goal(this.#rollout);
-    await this.#parts.routing.listen(this.#rollout.service, listen).catch((error: unknown) => this.#fail(error, null));
+    await this.#parts.routing
+      .listen(this.#rollout.service, listen)
+      .catch((error: unknown) => this.#fail(error, null));
   }
 
   async #step(): Promise<void> {
@@ -90,8 +93,13 @@ class Run {
   async #observe(acting: ReadonlyMap<string, Action['kind']>): Promise<ObservedPool> {
     const now = this.#parts.clock.now();
     const pool = await observe(this.#parts, this.#rollout.service, this.#candidates(), acting);
-    const unseen = [...acting].filter(([id, kind]) => kind === 'launch' && !pool.instances.some((i) => i.id === id));
-    return { ...pool, instances: [...pool.instances, ...unseen.map(([id]) => launching(id, goal(this.#rollout), now))] };
+    const unseen = [...acting].filter(
+      ([id, kind]) => kind === 'launch' && !pool.instances.some((i) => i.id === id),
+    );
+    return {
+      ...pool,
+      instances: [...pool.instances, ...unseen.map(([id]) => launching(id, goal(this.#rollout), now))],
+    };
   }
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
@@ -102,12 +110,17 @@ class Run {
         for (const action of decision.actions) this.#start(action);
         break;
       case 'wait':
-        if (decision.reason !== this.#waitingFor) this.#journal({ event: 'waiting', reason: decision.reason });
+        if (decision.reason !== this.#waitingFor)
+          this.#journal({ event: 'waiting', reason: decision.reason });
         this.#waitingFor = decision.reason;
         break;
       case 'fail': {
         const next = `read its console: unideploy logs ${decision.instance}`;
-        const error = new UnideployError('UD_GUEST_UNHEALTHY', `${decision.instance} ${decision.reason}`, next);
+        const error = new UnideployError(
+          'UD_GUEST_UNHEALTHY',
+          `${decision.instance} ${decision.reason}`,
+          next,
+        );
         await this.#turn({ error: error.toJSON(), instance: decision.instance });
         break;
       }
@@ -129,7 +142,10 @@ class Run {
     const attempt = `${action.kind} of ${action.instance}`;
     const attempts = (this.#attempts.get(attempt) ?? 0) + 1;
     this.#attempts.set(attempt, attempts);
-    if (attempts > MOST_ATTEMPTS) return this.#fail(inVain(attempt), action.instance);
+    if (attempts > MOST_ATTEMPTS) {
+      this.#fail(inVain(attempt), action.instance);
+      return;
+    }
     const { clock, store } = this.#parts;
     const began = clock.now();
     this.#acting.set(action.instance, action.kind);
@@ -183,7 +199,7 @@ class Run {
       reason: this.#rollout.reason,
       ms: endedAt - startedAt,
       evidence,
-      verified: stuck === null && target !== null && proofs(target).length > 0,
+      verified: stuck === null && (target === null || proofs(target).length > 0),
     });
     if (revision === null && !stuck) store.removeService(service);
     this.#parts.onJournal(id);

@@ -1,11 +1,10 @@
 import type { Action } from '../domain/action.ts';
+import type { Clock } from '../domain/clock.ts';
 import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
-
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import type { AttachedVolume, VirtualMachine } from '../hypervisor/port.ts';
 import type { Senses } from './observe.ts';
-import type { Clock } from '../domain/clock.ts';
 
 /** Weight of an admitted instance: every one has the same share. */
 const FULL_WEIGHT = 100;
@@ -19,17 +18,25 @@ export interface Task extends Senses {
   volumes: CodeVolume[];
 }
 
-type Executors = { [K in Action['kind']]: (action: Extract<Action, { kind: K }>, task: Task) => Promise<void> };
+type Executors = {
+  [K in Action['kind']]: (action: Extract<Action, { kind: K }>, task: Task) => Promise<void>;
+};
 
 /** How each action is done. Each may be repeated after it was cut short at any point. */
 const executors: Executors = { launch, admit, drain, retire, swapVolume };
 
 /** Performs one action; rejects with an UnideployError that says what did not work. */
-export async function execute<K extends Action['kind']>(action: Extract<Action, { kind: K }>, task: Task): Promise<void> {
+export async function execute<K extends Action['kind']>(
+  action: Extract<Action, { kind: K }>,
+  task: Task,
+): Promise<void> {
   await executors[action.kind as K](action, task);
 }
 
-async function launch({ instance }: { instance: string }, { hypervisor, clock, rollout, target }: Task): Promise<void> {
+async function launch(
+  { instance }: { instance: string },
+  { hypervisor, clock, rollout, target }: Task,
+): Promise<void> {
   const { image, machine, volumes, checks, number } = needTarget(target);
   await hypervisor.launch({
     image,
@@ -51,7 +58,12 @@ async function admit({ instance }: { instance: string }, task: Task): Promise<vo
   if (!machine.endpoint || !(await task.monitor.until(machine, proofs(revision), health, health.timeout))) {
     throw unverified(instance, revision, health.timeout, task);
   }
-  await task.routing.put(service, { instance, revision: revision.number, ...machine.endpoint, weight: FULL_WEIGHT });
+  await task.routing.put(service, {
+    instance,
+    revision: revision.number,
+    ...machine.endpoint,
+    weight: FULL_WEIGHT,
+  });
 }
 
 async function drain({ instance }: { instance: string }, { routing, rollout }: Task): Promise<void> {
@@ -59,7 +71,10 @@ async function drain({ instance }: { instance: string }, { routing, rollout }: T
   await routing.drained(rollout.service, instance, rollout.policy.drain);
 }
 
-async function retire({ instance }: { instance: string }, { hypervisor, routing, rollout }: Task): Promise<void> {
+async function retire(
+  { instance }: { instance: string },
+  { hypervisor, routing, rollout }: Task,
+): Promise<void> {
   await routing.drop(rollout.service, instance);
   await hypervisor.stop(instance, rollout.policy.stop);
   await hypervisor.remove(instance);
@@ -78,7 +93,10 @@ async function swapVolume(action: Extract<Action, { kind: 'swapVolume' }>, task:
 }
 
 /** Brings the volumes of one guest to the target's, and back to what they were if the guest does not prove them. */
-async function exchange(action: { instance: string; mode: 'overlap' | 'replace' }, task: Task): Promise<void> {
+async function exchange(
+  action: { instance: string; mode: 'overlap' | 'replace' },
+  task: Task,
+): Promise<void> {
   const revision = needTarget(task.target);
   const machine = await find(task, action.instance);
   const stale = machine.volumes.filter((has) => !revision.volumes.some((wanted) => isSame(has, wanted)));
@@ -133,7 +151,11 @@ async function putInPlace(
 }
 
 /** Waits until the guest is healthy and proves the revision; the error says what it answered instead. */
-async function verify(machine: VirtualMachine, revision: Revision, task: Task): Promise<UnideployError | null> {
+async function verify(
+  machine: VirtualMachine,
+  revision: Revision,
+  task: Task,
+): Promise<UnideployError | null> {
   const { health, policy } = task.rollout;
   const passed = await task.monitor.until(machine, proofs(revision), health, policy.verify);
   return passed ? null : unverified(machine.spec.id, revision, policy.verify, task);
@@ -146,12 +168,20 @@ function isSame(has: AttachedVolume, wanted: AttachedVolume): boolean {
 async function find({ hypervisor }: Task, id: string): Promise<VirtualMachine> {
   const machine = (await hypervisor.list()).find(({ spec }) => spec.id === id);
   if (machine?.state === 'running') return machine;
-  throw new UnideployError('UD_GUEST_START', `${id} does not run any more`, `read its console: unideploy logs ${id}`);
+  throw new UnideployError(
+    'UD_GUEST_START',
+    `${id} does not run any more`,
+    `read its console: unideploy logs ${id}`,
+  );
 }
 
 function needTarget(target: Revision | null): Revision {
   if (target) return target;
-  throw new UnideployError('UD_INTERNAL', 'an action needs a revision, and the goal has none', 'this is a bug: please report it');
+  throw new UnideployError(
+    'UD_INTERNAL',
+    'an action needs a revision, and the goal has none',
+    'this is a bug: please report it',
+  );
 }
 
 function unverified(instance: string, revision: Revision, within: number, { monitor }: Task): UnideployError {

@@ -1,8 +1,8 @@
+import type { Clock } from '../domain/clock.ts';
 import { type Answers, proven, type Reading, read, UNREAD } from '../domain/health.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { Proof } from '../domain/revision.ts';
 import type { Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
-import type { Clock } from '../domain/clock.ts';
 import type { Prober } from '../probe/port.ts';
 import { Signal } from './signal.ts';
 
@@ -73,7 +73,12 @@ export class Monitor {
   }
 
   /** Asks again and again until the instance is healthy and proves itself; false when `deadline` ms have passed. */
-  async until(machine: VirtualMachine, expected: Proof[], policy: HealthPolicy, deadline: number): Promise<boolean> {
+  async until(
+    machine: VirtualMachine,
+    expected: Proof[],
+    policy: HealthPolicy,
+    deadline: number,
+  ): Promise<boolean> {
     const end = this.#clock.now() + deadline;
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
       const answers = await this.ask(machine, policy);
@@ -89,7 +94,8 @@ export class Monitor {
     for (const machine of machines) {
       const { id, service } = machine.spec;
       const policy = this.#policyOf(service);
-      if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy)) continue;
+      if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy))
+        continue;
       this.#asking.add(id);
       void this.ask(machine, policy).finally(() => this.#asking.delete(id));
     }
@@ -105,7 +111,9 @@ export class Monitor {
     const before = this.reading(id);
     const after = read(before, answers, policy, this.#clock.now());
     this.#readings.set(id, after);
-    const same = before.health === after.health && JSON.stringify(before.last?.bodies) === JSON.stringify(answers.bodies);
+    const same =
+      before.health === after.health &&
+      JSON.stringify(before.last?.bodies) === JSON.stringify(answers.bodies);
     if (!same) for (const listener of this.#listeners) listener(id);
   }
 }

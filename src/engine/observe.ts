@@ -1,5 +1,5 @@
-import { proven } from '../domain/health.ts';
 import type { Action } from '../domain/action.ts';
+import { proven } from '../domain/health.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { difference, proofs, type Revision } from '../domain/revision.ts';
 import type { AttachedVolume, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
@@ -37,7 +37,7 @@ export async function observe(
         revision: revision?.number ?? null,
         verified: revision !== undefined && proven(proofs(revision), last),
         health,
-        state: machine.state,
+        state: isOver(machine) ? 'stopped' : machine.state,
         launchedAt,
         weight: route?.weight ?? 0,
         inFlight: route?.inFlight ?? 0,
@@ -46,6 +46,13 @@ export async function observe(
     })
     .sort((a, b) => a.launchedAt - b.launchedAt || (a.id < b.id ? -1 : 1));
   return { instances, hold: table?.hold ?? false };
+}
+
+/** Run states that a guest does not come back from; its process is kept, as evidence. */
+const OVER = ['guest-panicked', 'internal-error', 'io-error', 'shutdown', 'watchdog'];
+
+function isOver({ runState }: VirtualMachine): boolean {
+  return runState !== null && OVER.includes(runState);
 }
 
 /** Whether the machine's image and attached volumes are those of the revision, no volume more and none less. */

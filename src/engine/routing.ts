@@ -18,12 +18,19 @@ export class Routing {
     if (found) return found;
     const last = this.#store.table(service);
     if (!last) return null;
-    return await this.#inTurn(service, async () => (await this.#find(service)) ?? (await this.#dataPlane.apply(last)));
+    return await this.#inTurn(
+      service,
+      async () => (await this.#find(service)) ?? (await this.#dataPlane.apply(last)),
+    );
   }
 
   /** Makes the service listen where it should, without touching its routes (UD_PORT_IN_USE). */
   async listen(service: string, listen: ListenAddress): Promise<void> {
-    await this.#edit(service, (table) => ({ ...table, listen: sameListener(table.listen, listen) ?? listen }), listen);
+    await this.#edit(
+      service,
+      (table) => ({ ...table, listen: sameListener(table.listen, listen) ?? listen }),
+      listen,
+    );
   }
 
   /** Puts the route in the table, in place of what the table has for that instance. */
@@ -67,11 +74,17 @@ export class Routing {
     }));
   }
 
-  async #edit(service: string, change: (table: RoutingTable) => RoutingTable, listen?: ListenAddress): Promise<void> {
+  async #edit(
+    service: string,
+    change: (table: RoutingTable) => RoutingTable,
+    listen?: ListenAddress,
+  ): Promise<void> {
     await this.#inTurn(service, async () => {
       const running = await this.#find(service);
       const saved = this.#store.table(service);
-      const before = running ? toTable(running) : (saved ?? (listen && { service, version: 0, listen, hold: false, routes: [] }));
+      const before = running
+        ? toTable(running)
+        : (saved ?? (listen && { service, version: 0, listen, hold: false, routes: [] }));
       if (!before) return;
       const changed = change(before);
       if (running && sameTable(before, changed)) return;
@@ -116,7 +129,13 @@ function toTable({ service, version, listen, hold, routes }: TableStatus): Routi
     version,
     listen,
     hold,
-    routes: routes.map(({ instance, revision, host, port, weight }) => ({ instance, revision, host, port, weight })),
+    routes: routes.map(({ instance, revision, host, port, weight }) => ({
+      instance,
+      revision,
+      host,
+      port,
+      weight,
+    })),
   };
 }
 

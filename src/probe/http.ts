@@ -45,7 +45,11 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Pr
     const signal = AbortSignal.timeout(timeout);
     const { statusCode, body } = await request(url, { dispatcher: agent, signal });
     const text = await readShort(body);
-    return { status: statusCode, body: text, summary: `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim() };
+    return {
+      status: statusCode,
+      body: text,
+      summary: `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim(),
+    };
   } catch (error) {
     const { name, message } = error as Error;
     const summary = name === 'TimeoutError' ? `no answer within ${timeout} ms` : message;

@@ -43,21 +43,27 @@ export function sqliteStore(file: string): Store {
     stableAt: row.stable_at,
   });
   const revisions = (where: string, ...values: unknown[]) =>
-    (sql(`select * from revisions where ${where} order by number desc`).all(...values) as Parameters<
-      typeof toRevision
-    >[0][]).map(toRevision);
+    (
+      sql(`select * from revisions where ${where} order by number desc`).all(...values) as Parameters<
+        typeof toRevision
+      >[0][]
+    ).map(toRevision);
 
-  const append = (rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry => {
-    const { lastInsertRowid } = sql('insert into journal (service, rollout, at, body) values (?, ?, ?, ?)').run(
-      rollout.service,
-      rollout.id,
-      at,
-      JSON.stringify(happening),
-    );
+  const append = (
+    rollout: Pick<Rollout, 'id' | 'service'>,
+    at: number,
+    happening: Happening,
+  ): JournalEntry => {
+    const { lastInsertRowid } = sql(
+      'insert into journal (service, rollout, at, body) values (?, ?, ?, ?)',
+    ).run(rollout.service, rollout.id, at, JSON.stringify(happening));
     return { ...happening, seq: Number(lastInsertRowid), service: rollout.service, rollout: rollout.id, at };
   };
   const putService = (service: Service) => {
-    sql('insert or replace into services (name, body) values (?, ?)').run(service.name, JSON.stringify(service));
+    sql('insert or replace into services (name, body) values (?, ?)').run(
+      service.name,
+      JSON.stringify(service),
+    );
   };
   const updateRollout = (rollout: Rollout) => {
     sql('update rollouts set open = ?, body = ? where id = ?').run(
@@ -126,23 +132,32 @@ export function sqliteStore(file: string): Store {
         append(rollout, endedAt ?? rollout.since, happening);
         if (state !== 'succeeded') return;
         putService({ name: service, goal: to, policy, health });
-        sql('update revisions set stable_at = ? where service = ? and number = ?').run(endedAt, service, to.revision);
+        sql('update revisions set stable_at = ? where service = ? and number = ?').run(
+          endedAt,
+          service,
+          to.revision,
+        );
       })();
     },
 
     append,
     journal: (rollout, after) =>
-      (sql('select * from journal where rollout = ? and seq > ? order by seq').all(rollout, after) as {
-        seq: number;
-        service: string;
-        rollout: number;
-        at: number;
-        body: string;
-      }[]).map(({ body: text, ...row }) => ({ ...(JSON.parse(text) as Happening), ...row })),
+      (
+        sql('select * from journal where rollout = ? and seq > ? order by seq').all(rollout, after) as {
+          seq: number;
+          service: string;
+          rollout: number;
+          at: number;
+          body: string;
+        }[]
+      ).map(({ body: text, ...row }) => ({ ...(JSON.parse(text) as Happening), ...row })),
 
     table: (service) => body<RoutingTable>('select body from tables where service = ?', service),
     putTable(table) {
-      sql('insert or replace into tables (service, body) values (?, ?)').run(table.service, JSON.stringify(table));
+      sql('insert or replace into tables (service, body) values (?, ?)').run(
+        table.service,
+        JSON.stringify(table),
+      );
     },
 
     close: () => {

@@ -96,7 +96,10 @@ describe('a rollout, whatever happens on the way', () => {
 /** Plays a scene to its end, checking at every moment what must never be. */
 async function play(scene: Scene): Promise<{ rollout: Rollout; instances: string[]; admitted: number }> {
   const old = revision(1, { swap: scene.swap });
-  const next = revision(2, scene.change === 'image' ? { image: 'b', code: 'y', swap: scene.swap } : { code: 'y', swap: scene.swap });
+  const next = revision(
+    2,
+    scene.change === 'image' ? { image: 'b', code: 'y', swap: scene.swap } : { code: 'y', swap: scene.swap },
+  );
   const revisions = [old, next];
   let launched = 0;
   const fates = new Map<string, Incident | null>();
@@ -112,7 +115,12 @@ async function play(scene: Scene): Promise<{ rollout: Rollout; instances: string
   await begin(sim, scene, old);
   const strategy: StrategyName = scene.change === 'image' ? 'rolling' : 'volume-swap';
   const now = sim.clock.now();
-  const opened = rollout(2, goalOf(1, scene.before), goalOf(2, scene.after), { strategy, policy: scene.policy, startedAt: now, since: now });
+  const opened = rollout(2, goalOf(1, scene.before), goalOf(2, scene.after), {
+    strategy,
+    policy: scene.policy,
+    startedAt: now,
+    since: now,
+  });
   sim.store.open(opened);
   watch(sim, scene, revisions, fates);
   const ended = await runWithKills(sim, scene.kills);
@@ -120,9 +128,18 @@ async function play(scene: Scene): Promise<{ rollout: Rollout; instances: string
   const table = (await sim.dataPlane.status()).find(({ service }) => service === 'site');
   return {
     rollout: ended,
-    instances: machines.map(({ spec }) => sim.world.serving(spec.id).digests.map((d) => d[0]).join()).map((code, n) =>
-      scene.change === 'image' ? `${machines[n]?.spec.image.kind === 'kernel' ? (machines[n].spec.image.kernel[0] ?? '') : ''}-${code}` : code,
-    ),
+    instances: machines
+      .map(({ spec }) =>
+        sim.world
+          .serving(spec.id)
+          .digests.map((d) => d[0])
+          .join(),
+      )
+      .map((code, n) =>
+        scene.change === 'image'
+          ? `${machines[n]?.spec.image.kind === 'kernel' ? (machines[n].spec.image.kernel[0] ?? '') : ''}-${code}`
+          : code,
+      ),
     admitted: table?.routes.filter(({ weight }) => weight > 0).length ?? 0,
   };
 }
@@ -136,10 +153,22 @@ async function begin(sim: Simulation, scene: Scene, old: Revision): Promise<void
     version: 1,
     listen: { host: '127.0.0.1', port: 8080 },
     hold: false,
-    routes: ids.map(({ id }, n) => ({ instance: id, revision: 1, host: 'simulated', port: n + 1, weight: 100 })),
+    routes: ids.map(({ id }, n) => ({
+      instance: id,
+      revision: 1,
+      host: 'simulated',
+      port: n + 1,
+      weight: 100,
+    })),
   });
   for (const one of ids) {
-    sim.world.adopt({ spec: one, state: 'running', runState: 'running', endpoint: null, volumes: one.volumes });
+    sim.world.adopt({
+      spec: one,
+      state: 'running',
+      runState: 'running',
+      endpoint: null,
+      volumes: one.volumes,
+    });
   }
 }
 
@@ -155,11 +184,22 @@ async function runWithKills(sim: Simulation, kills: number[]): Promise<Rollout> 
 }
 
 /** Capacity never under the floor, and no share of traffic for an instance that was not verified for its revision. */
-function watch(sim: Simulation, scene: Scene, revisions: Revision[], fates: Map<string, Incident | null>): void {
+function watch(
+  sim: Simulation,
+  scene: Scene,
+  revisions: Revision[],
+  fates: Map<string, Incident | null>,
+): void {
   const admitted = new Set<string>();
   const size = Math.min(scene.before, scene.after);
   const leave = scene.change === 'volumes' && scene.swap === 'replace' ? 1 : 0;
-  const floor = size - Math.max(leave, bounds(scene.policy, scene.after).unavailable, bounds(scene.policy, scene.before).unavailable);
+  const floor =
+    size -
+    Math.max(
+      leave,
+      bounds(scene.policy, scene.after).unavailable,
+      bounds(scene.policy, scene.before).unavailable,
+    );
   const start = sim.clock.now();
   sim.clock.onMoment = () => {
     if (sim.clock.now() - start > 2 * scene.policy.deadline + 60_000) throw new Error('it never ends');
@@ -170,13 +210,18 @@ function watch(sim: Simulation, scene: Scene, revisions: Revision[], fates: Map<
       if (weight === 0) admitted.delete(instance);
       else if (!admitted.has(instance) && !instance.startsWith('site-1-')) {
         const { ok, digests } = sim.world.serving(instance);
-        const wanted = revisions.find((candidate) => candidate.number === number)?.volumes.map(({ digest }) => digest);
-        if (!ok || digests.join() !== wanted?.join()) throw new Error(`traffic for ${instance}, which was not verified`);
+        const wanted = revisions
+          .find((candidate) => candidate.number === number)
+          ?.volumes.map(({ digest }) => digest);
+        if (!ok || digests.join() !== wanted?.join())
+          throw new Error(`traffic for ${instance}, which was not verified`);
         admitted.add(instance);
       }
     }
     const lost = [...fates].filter(([, fate]) => fate?.endsWith('-after-health')).length;
-    const serving = table.routes.filter(({ instance, weight }) => weight > 0 && sim.world.serving(instance).ok).length;
+    const serving = table.routes.filter(
+      ({ instance, weight }) => weight > 0 && sim.world.serving(instance).ok,
+    ).length;
     if (serving + lost < floor && !table.hold) throw new Error(`${serving} serve, ${floor} must`);
     return await apply(table);
   };

@@ -4,7 +4,13 @@ import type { Goal, Rollout } from '../../src/domain/rollout.ts';
 
 export const LISTEN = { host: '127.0.0.1', port: 0 };
 
-export const HEALTH: HealthPolicy = { interval: 1000, timeout: 500, healthy: 1, unhealthy: 3, deadline: 10_000 };
+export const HEALTH: HealthPolicy = {
+  interval: 1000,
+  timeout: 500,
+  healthy: 1,
+  unhealthy: 3,
+  deadline: 10_000,
+};
 
 export const POLICY: RolloutPolicy = {
   strategy: 'auto',
@@ -20,7 +26,11 @@ export const POLICY: RolloutPolicy = {
 /** A revision whose image and code are told apart by two letters. */
 export function revision(
   number: number,
-  { image = 'a', code = 'x', swap = 'overlap' }: { image?: string; code?: string; swap?: 'overlap' | 'replace' } = {},
+  {
+    image = 'a',
+    code = 'x',
+    swap = 'overlap',
+  }: { image?: string; code?: string; swap?: 'overlap' | 'replace' } = {},
 ): Revision {
   return {
     service: 'site',
@@ -38,7 +48,14 @@ export function revision(
       swap,
     },
     volumes: [
-      { name: 'code', digest: code.repeat(64), format: 'squashfs', size: 4096, revision: `tree-${code}`, probe: '/r' },
+      {
+        name: 'code',
+        digest: code.repeat(64),
+        format: 'squashfs',
+        size: 4096,
+        revision: `tree-${code}`,
+        probe: '/r',
+      },
     ],
     checks: { port: 80, healthPath: '/health', revisionPath: '/r' },
     createdAt: 0,

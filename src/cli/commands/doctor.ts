@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { execa } from 'execa';
 import colors from 'picocolors';
-import { probeAccelerators } from '../../hypervisor/qemu/index.ts';
 import { report, UnideployError } from '../../errors.ts';
+import { probeAccelerators } from '../../hypervisor/qemu/index.ts';
 import { type Context, withClient } from '../context.ts';
 import { run } from '../run.ts';
 
@@ -18,26 +18,62 @@ interface Finding {
 
 /** Programs by what they are for; the Debian package is what the next step names. */
 const TOOLS = [
-  { program: 'qemu-system-x86_64', args: ['--version'], packageName: 'qemu-system-x86', purpose: 'guests', needed: true },
-  { program: 'qemu-img', args: ['--version'], packageName: 'qemu-utils', purpose: 'root disks', needed: false },
-  { program: 'mksquashfs', args: ['-version'], packageName: 'squashfs-tools', purpose: 'squashfs volumes', needed: true },
+  {
+    program: 'qemu-system-x86_64',
+    args: ['--version'],
+    packageName: 'qemu-system-x86',
+    purpose: 'guests',
+    needed: true,
+  },
+  {
+    program: 'qemu-img',
+    args: ['--version'],
+    packageName: 'qemu-utils',
+    purpose: 'root disks',
+    needed: false,
+  },
+  {
+    program: 'mksquashfs',
+    args: ['-version'],
+    packageName: 'squashfs-tools',
+    purpose: 'squashfs volumes',
+    needed: true,
+  },
   { program: 'debugfs', args: ['-V'], packageName: 'e2fsprogs', purpose: 'ext4 volumes', needed: false },
-  { program: 'xorriso', args: ['-version'], packageName: 'xorriso', purpose: 'iso9660 volumes', needed: false },
+  {
+    program: 'xorriso',
+    args: ['-version'],
+    packageName: 'xorriso',
+    purpose: 'iso9660 volumes',
+    needed: false,
+  },
 ];
 
 export function doctorCommand(program: Command): void {
   const command = program
     .command('doctor')
-    .description('check what is installed, which accelerator really works, and whether the controller answers');
+    .description(
+      'check what is installed, which accelerator really works, and whether the controller answers',
+    );
   run(command, async (context) => {
-    const findings = [...(await Promise.all(TOOLS.map(findTool))), ...(await accelerators(context)), await controller(context)];
+    const findings = [
+      ...(await Promise.all(TOOLS.map(findTool))),
+      ...(await accelerators(context)),
+      await controller(context),
+    ];
     if (context.json) process.stdout.write(`${JSON.stringify(findings)}\n`);
     else for (const finding of findings) process.stdout.write(`${describe(finding)}\n`);
     return findings.every(({ ok, needed }) => ok || !needed) ? 0 : 4;
   });
 }
 
-async function findTool({ program, args, packageName, purpose, needed }: (typeof TOOLS)[number]): Promise<Finding> {
+async function findTool({
+  program,
+  args,
+  packageName,
+  purpose,
+  needed,
+}: (typeof TOOLS)[number]): Promise<Finding> {
   const { stdout, stderr, failed, code } = await execa(program, args, { reject: false, timeout: 10_000 });
   const version = `${stdout}\n${stderr}`.trim().split('\n')[0] ?? '';
   const ok = !failed || code === undefined;
@@ -49,7 +85,8 @@ async function accelerators({ paths }: Context): Promise<Finding[]> {
   try {
     const verdicts = await probeAccelerators({ state: paths.root });
     return verdicts.map(({ accel, works, reason }) => {
-      const next = works || accel === 'tcg' ? '' : 'nothing: accel auto uses tcg; for speed, run where KVM works';
+      const next =
+        works || accel === 'tcg' ? '' : 'nothing: accel auto uses tcg; for speed, run where KVM works';
       return { what: `accelerator ${accel}`, ok: works, needed: accel === 'tcg', detail: reason, next };
     });
   } catch (error) {

@@ -6,7 +6,9 @@ import { run } from '../run.ts';
 export function downCommand(program: Command): void {
   const command = program
     .command('down')
-    .description('drain and stop all instances of the service; the last one takes the controller and the proxy with it');
+    .description(
+      'drain and stop all instances of the service; the last one takes the controller and the proxy with it',
+    );
   run(command, (context) =>
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);

@@ -6,7 +6,9 @@ import { seconds } from '../render/words.ts';
 import { run } from '../run.ts';
 
 export function historyCommand(program: Command): void {
-  const command = program.command('history').description('list the rollouts of the service, and how each ended');
+  const command = program
+    .command('history')
+    .description('list the rollouts of the service, and how each ended');
   run(command, (context) =>
     withClient(context, async (client) => {
       const history = await client.history(await serviceOf(context, client));

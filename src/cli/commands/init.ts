@@ -12,22 +12,34 @@ export function initCommand(program: Command): void {
     .option('--source <folder>', 'the folder that is deployed as the code volume')
     .option('--kernel <file>', 'the kernel of the guest')
     .option('--initrd <file>', 'the initrd of the guest');
-  run(command, async ({ file, service, renderer }, options: { source?: string; kernel?: string; initrd?: string }) => {
-    const name = service ?? serviceName(basename(resolve(file, '..')));
-    const text = initialConfig({ service: name, ...options });
-    await writeFile(file, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-      throw new UnideployError('UD_FILE_EXISTS', `${file} exists already`, 'edit it, or name another with --file', {
-        cause: error,
+  run(
+    command,
+    async ({ file, service, renderer }, options: { source?: string; kernel?: string; initrd?: string }) => {
+      const name = service ?? serviceName(basename(resolve(file, '..')));
+      const text = initialConfig({ service: name, ...options });
+      await writeFile(file, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+        throw new UnideployError(
+          'UD_FILE_EXISTS',
+          `${file} exists already`,
+          'edit it, or name another with --file',
+          {
+            cause: error,
+          },
+        );
       });
-    });
-    renderer.note(`wrote ${file}; look through it, then: unideploy up`);
-    return 0;
-  });
+      renderer.note(`wrote ${file}; look through it, then: unideploy up`);
+      return 0;
+    },
+  );
 }
 
 /** The folder's name as a service may be called. */
 function serviceName(folder: string): string {
-  const name = folder.toLowerCase().replace(/[^a-z0-9-]+/g, '-').replace(/^[^a-z]+|-+$/g, '').slice(0, 20);
+  const name = folder
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, '-')
+    .replace(/^[^a-z]+|-+$/g, '')
+    .slice(0, 20);
   return name || 'site';
 }

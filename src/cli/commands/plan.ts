@@ -14,7 +14,9 @@ export function planCommand(program: Command): void {
       await client.ping();
       const { service, request } = await buildRequest(context, client, 'rollout', false);
       const plan = await client.plan(service, request);
-      process.stdout.write(context.json ? `${JSON.stringify(plan)}\n` : `${describePlan(service, plan).join('\n')}\n`);
+      process.stdout.write(
+        context.json ? `${JSON.stringify(plan)}\n` : `${describePlan(service, plan).join('\n')}\n`,
+      );
       return 0;
     }),
   );

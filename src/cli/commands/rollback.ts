@@ -6,7 +6,11 @@ import { run } from '../run.ts';
 export function rollbackCommand(program: Command): void {
   const command = program
     .command('rollback')
-    .argument('[revision]', 'revision number; without it, the last stable one before the one that runs', toNumber)
+    .argument(
+      '[revision]',
+      'revision number; without it, the last stable one before the one that runs',
+      toNumber,
+    )
     .description('move the service back to an earlier revision, by its exact artifacts');
   run(command, (context, revision?: number) =>
     withClient(context, async (client) => {

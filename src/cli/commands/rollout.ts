@@ -7,7 +7,9 @@ import { run } from '../run.ts';
 export function rolloutCommand(program: Command): void {
   const command = program
     .command('rollout')
-    .description('build what the config says and move the service to it; a revision that does not come up is rolled back');
+    .description(
+      'build what the config says and move the service to it; a revision that does not come up is rolled back',
+    );
   run(command, (context) =>
     withClient(context, async (client) => {
       await client.ping();

@@ -8,7 +8,9 @@ export function scaleCommand(program: Command): void {
   const command = program
     .command('scale')
     .argument('<replicas>', 'how many instances', toNumber)
-    .description('change the number of instances of the revision that runs (until the next rollout says another)');
+    .description(
+      'change the number of instances of the revision that runs (until the next rollout says another)',
+    );
   run(command, (context, replicas: number) =>
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);

@@ -29,12 +29,20 @@ export function statusCommand(program: Command): void {
 async function watch(context: Context, client: Client): Promise<never> {
   const live = createLogUpdate(process.stdout);
   for (;;) {
-    await show(context, client, process.stdout.isTTY && !context.json ? live : (text) => process.stdout.write(`${text}\n`));
+    await show(
+      context,
+      client,
+      process.stdout.isTTY && !context.json ? live : (text) => process.stdout.write(`${text}\n`),
+    );
     await systemClock.sleep(WATCH_EVERY);
   }
 }
 
-async function show({ json, service }: Context, client: Client, print: (text: string) => void): Promise<void> {
+async function show(
+  { json, service }: Context,
+  client: Client,
+  print: (text: string) => void,
+): Promise<void> {
   const services = service === null ? await client.services() : [await client.service(service)];
   if (json) print(JSON.stringify(services));
   else print(services.length === 0 ? 'nothing runs' : services.map(describe).join('\n\n'));
@@ -47,14 +55,19 @@ function describe(status: ServiceStatus): string {
   const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
   const waiting = held > 0 ? `, ${held} held` : '';
   const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
-  const under = open ? [`  ${open.kind} ${open.id} under way to revision ${open.to.revision ?? '–'}, ${open.strategy}, ${open.direction}`] : [];
+  const under = open
+    ? [
+        `  ${open.kind} ${open.id} under way to revision ${open.to.revision ?? '–'}, ${open.strategy}, ${open.direction}`,
+      ]
+    : [];
   return [head, ...under, table(HEAD, instances.map(row))].join('\n');
 }
 
 const HEAD = ['instance', 'revision', 'verified', 'health', 'state', 'weight', 'in flight', 'address', 'age'];
 
 function row(instance: InstanceStatus): (string | number)[] {
-  const { id, revision, verified, health, state, runState, weight, inFlight, endpoint, launchedAt } = instance;
+  const { id, revision, verified, health, state, runState, weight, inFlight, endpoint, launchedAt } =
+    instance;
   return [
     id,
     revision ?? '?',

@@ -8,7 +8,9 @@ import { ensureController } from '../start-controller.ts';
 export function upCommand(program: Command): void {
   const command = program
     .command('up')
-    .description('start the controller in the background if none runs, and bring the service to its replicas');
+    .description(
+      'start the controller in the background if none runs, and bring the service to its replicas',
+    );
   run(command, (context) =>
     withClient(context, async (client) => {
       const mine = await ensureController(client, context.paths);

@@ -6,7 +6,8 @@ export function linesRenderer(
   out: NodeJS.WritableStream = process.stdout,
   errors: NodeJS.WritableStream = process.stderr,
 ): Renderer {
-  const write = (text: string, at = Date.now()) => out.write(`${new Date(at).toISOString().slice(11, 23)} ${text}\n`);
+  const write = (text: string, at = Date.now()) =>
+    out.write(`${new Date(at).toISOString().slice(11, 23)} ${text}\n`);
   return {
     build: (line) => write(`build | ${line}`),
     entry: (entry) => {

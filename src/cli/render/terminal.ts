@@ -56,8 +56,10 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
 }
 
 function track(entry: JournalEntry, running: Map<string, { action: Action; since: number }>): void {
-  if (entry.event === 'action-started') running.set(entry.action.instance, { action: entry.action, since: entry.at });
-  if (entry.event === 'action-finished' || entry.event === 'action-failed') running.delete(entry.action.instance);
+  if (entry.event === 'action-started')
+    running.set(entry.action.instance, { action: entry.action, since: entry.at });
+  if (entry.event === 'action-finished' || entry.event === 'action-failed')
+    running.delete(entry.action.instance);
 }
 
 function paint(entry: JournalEntry, text: string): string {

@@ -26,7 +26,9 @@ export function describe(entry: JournalEntry): string | null {
       return [`going back ${to}: ${oneLine(entry.reason)}`, ...evidence(entry.evidence)].join('\n');
     }
     case 'rollout-finished':
-      return entry.verified || entry.verdict !== 'succeeded' ? null : 'unverified: the application cannot tell its revision';
+      return entry.verified || entry.verdict !== 'succeeded'
+        ? null
+        : 'unverified: the application cannot tell its revision';
   }
 }
 

@@ -4,7 +4,7 @@ import { type RunDirectory, readJson, writeAtomically } from './run-directory.ts
 
 /**
  * One volume in one guest, once. The number is never used again in this instance: with a reused scsi-id a stale file
- * descriptor in the guest silently read the new volume's bytes (shared/design rule 3).
+ * descriptor in the guest silently read the new volume's bytes (measured on real guests).
  */
 export interface Attachment {
   number: number;

@@ -50,7 +50,11 @@ export class SimulatedWorld {
   #added = 0;
   readonly #incidentFor: (id: string) => Incident | null;
 
-  constructor(clock: Clock, incidentFor: (id: string) => Incident | null = () => null, costs: Partial<Costs> = {}) {
+  constructor(
+    clock: Clock,
+    incidentFor: (id: string) => Incident | null = () => null,
+    costs: Partial<Costs> = {},
+  ) {
     this.#clock = clock;
     this.#incidentFor = incidentFor;
     this.#costs = { ...COSTS, ...costs };
@@ -119,7 +123,8 @@ export class SimulatedWorld {
       const guest = this.#running(id);
       if (!has(guest, volume)) return;
       await this.#clock.sleep(this.#costs.detach);
-      if (guest.incident === 'unplug-unacknowledged') throw failure('UD_VOLUME_UNPLUG', `${id} keeps ${volume.name}`);
+      if (guest.incident === 'unplug-unacknowledged')
+        throw failure('UD_VOLUME_UNPLUG', `${id} keeps ${volume.name}`);
       guest.volumes = guest.volumes.filter((other) => !isSame(other, volume));
       this.#happened(id);
     },
