@@ -66,13 +66,13 @@ function sort(
   pool: ObservedPool,
   rollout: RolloutView,
 ): { keep: ObservedInstance[]; leave: ObservedInstance[] } {
-  const fit = (i: ObservedInstance) =>
+  const belongs = (i: ObservedInstance) =>
     isReady(i, rollout.target) || (isFresh(i, rollout) && i.state !== 'stopped');
   const usefulness = (i: ObservedInstance) => (isReady(i, rollout.target) ? 2 : 0) + (i.weight > 0 ? 1 : 0);
-  const fitting = pool.instances
-    .filter((i) => fit(i) && i.acting !== 'retire')
+  const belonging = pool.instances
+    .filter((i) => belongs(i) && i.acting !== 'retire')
     .sort((a, b) => usefulness(b) - usefulness(a) || a.launchedAt - b.launchedAt);
-  const keep = fitting.slice(0, rollout.replicas);
+  const keep = belonging.slice(0, rollout.replicas);
   return { keep, leave: pool.instances.filter((i) => !keep.includes(i)) };
 }
 

@@ -29,14 +29,20 @@ interface GlobalOptions {
   service?: string;
 }
 
-export function contextOf(command: Command): Context {
+export function rendererOf(command: Command): Renderer {
+  if (command.optsWithGlobals<GlobalOptions>().json) return jsonRenderer();
+  return process.stdout.isTTY ? terminalRenderer() : linesRenderer();
+}
+
+/** @throws UD_STATE_PATH */
+export function contextOf(command: Command, renderer: Renderer): Context {
   const { state, json = false, file, service } = command.optsWithGlobals<GlobalOptions>();
   return {
     paths: statePaths(state),
     json,
     file,
     service: service ?? null,
-    renderer: json ? jsonRenderer() : process.stdout.isTTY ? terminalRenderer() : linesRenderer(),
+    renderer,
     performer:
       process.env.UNIDEPLOY_PERFORMER ?? process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`,
   };

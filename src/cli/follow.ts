@@ -22,7 +22,7 @@ export async function follow(
 ): Promise<Result> {
   if (started.kind === 'unchanged') {
     const { revision } = started;
-    return { result: 'unchanged', exitCode: 0, service, rollout: null, revision, ms: 0, reason: null };
+    return { result: 'unchanged', exitCode: 0, service, rollout: null, revision, ms: 0, error: null };
   }
   const { rollout } = started;
   const detach = () => {
@@ -73,7 +73,7 @@ function toResult(rollout: Rollout, { verdict, ms, reason }: Finished): Result {
     rollout: id,
     revision: reached.revision,
     ms,
-    reason,
+    error: reason,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { exitCodeOf, report } from '../errors.ts';
-import { type Context, contextOf } from './context.ts';
+import { type Context, contextOf, rendererOf } from './context.ts';
+import type { Renderer } from './render/renderer.ts';
 
 /** The action of a command: what it returns is the exit code. */
 export function run<A extends unknown[]>(
@@ -8,16 +9,16 @@ export function run<A extends unknown[]>(
   action: (context: Context, ...args: A) => Promise<number>,
 ): Command {
   return command.action(async (...args: unknown[]) => {
-    const context = contextOf(command);
+    const renderer = rendererOf(command);
     try {
-      process.exitCode = await action(context, ...(args.slice(0, -1) as A));
+      process.exitCode = await action(contextOf(command, renderer), ...(args.slice(0, -1) as A));
     } catch (error) {
-      fail(context, error);
+      fail(renderer, error);
     }
   });
 }
 
-function fail({ renderer }: Context, error: unknown): void {
+function fail(renderer: Renderer, error: unknown): void {
   const { code, message, next } = report(error);
   if (code === 'UD_INTERNAL' && process.env.UNIDEPLOY_DEBUG) console.error(error);
   renderer.error({ code, message: message.replaceAll('\n', ' '), next });

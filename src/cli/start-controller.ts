@@ -1,43 +1,49 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import pRetry from 'p-retry';
 import type { Client } from '../daemon/client.ts';
-import type { StatePaths } from '../daemon/paths.ts';
+import { makeStateFolder, type StatePaths } from '../daemon/paths.ts';
 import { startDetached } from '../detached.ts';
-import { UnideployError } from '../errors.ts';
+import { ERROR_CODES, UnideployError } from '../errors.ts';
 
 /** The launcher: two folders above the compiled file is `dist`, and `bin` stands beside that. */
 const LAUNCHER = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url));
 
+/** How long a controller may take until it answers, in ms: it waits for a busy machine, too. */
+const STARTS_WITHIN = 30_000;
+
 /** Starts a controller in the background, unless one runs. Returns whether it was started here. */
 export async function ensureController(client: Client, paths: StatePaths): Promise<boolean> {
   if (await answers(client)) return false;
-  await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  await makeStateFolder(paths);
   const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root], {
     log: paths.log,
     cwd: '/',
   });
-  const ended = child.then(({ exitCode }) => exitCode ?? -1);
+  let exitCode: number | null = null;
+  void child.then((result) => {
+    exitCode = result.exitCode ?? -1;
+  });
+  /** Another one was started at the same moment and has the state: that one will answer. */
+  const beaten = () => exitCode === ERROR_CODES.UD_CONTROLLER_RUNNING;
+  const attempt = async () => {
+    if (await answers(client)) return !beaten();
+    throw new Error(exitCode === null ? 'it does not answer' : `it exited with ${exitCode}`);
+  };
   try {
-    await pRetry(
-      async () => {
-        const exitCode = await Promise.race([ended, answers(client)]);
-        if (typeof exitCode === 'number') throw new Error(`it exited with ${exitCode}`);
-        if (!exitCode) throw new Error('it does not answer');
-      },
-      {
-        retries: 100,
-        minTimeout: 50,
-        factor: 1,
-        shouldRetry: ({ error }) => !error.message.startsWith('it exited'),
-      },
-    );
+    return await pRetry(attempt, {
+      retries: STARTS_WITHIN / 50,
+      maxRetryTime: STARTS_WITHIN,
+      minTimeout: 50,
+      factor: 1,
+      shouldRetry: () => exitCode === null || beaten(),
+    });
   } catch (error) {
+    child.kill();
     const last = (await readFile(paths.log, 'utf8')).trim().split('\n').at(-1) ?? '';
-    const message = `the controller did not start: ${(error as Error).message}: ${last}`;
+    const message = `the controller did not start, ${(error as Error).message}; its last words: ${last}`;
     throw new UnideployError('UD_CONTROLLER_NOT_RUNNING', message, `read ${paths.log}`, { cause: error });
   }
-  return true;
 }
 
 async function answers(client: Client): Promise<boolean> {

@@ -19,38 +19,49 @@ export interface ApiParts {
   hypervisor: Hypervisor;
   /** emits `entry` with a rollout's id after each new journal entry */
   journaled: EventEmitter;
-  /** ends the data plane, then this process */
+  /** ends the data plane; this process ends after it */
   stop: () => Promise<void>;
 }
 
 /** Longest body of a request that is not an artifact, bytes. */
 const BODY_LIMIT = 1 << 20;
+/** Longest name that is looked for, and not found, rather than taken for a mistake in the protocol. */
+const LONGEST_NAME = 4096;
 
-const byService = z.object({ service: messages.serviceName });
+const byService = z.object({ service: z.string() });
+const byNewService = z.object({ service: messages.serviceName });
 const byDigest = z.object({ digest: messages.artifactDigest });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
   lines: z.coerce.number().int().min(1).max(10_000).default(100),
   follow: z.literal('1').optional(),
 });
-const byInstance = z.object({ instance: z.string().regex(/^[a-z0-9-]{1,64}$/) });
+const byInstance = z.object({ instance: z.string() });
 
 /** The controller's HTTP API. Errors are `{error: {code, message, next}}`. */
 export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   const { deployments, store, artifacts, hypervisor, journaled } = parts;
-  const api = Fastify({ bodyLimit: BODY_LIMIT, forceCloseConnections: true });
+  const api = Fastify({
+    bodyLimit: BODY_LIMIT,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: LONGEST_NAME },
+  });
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   api.setErrorHandler((error, _request, reply) => {
     const ours = error instanceof UnideployError;
     return reply.code(ours ? 422 : 500).send({ error: report(error) });
   });
 
+  api.setNotFoundHandler(({ method, url }) => {
+    const message = `the controller knows no ${method} ${url}`;
+    throw new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
+  });
+
   api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
   api.post('/stop', async () => {
-    const busy = store.services();
-    if (busy.length > 0) return { stopped: false, services: busy.map(({ name }) => name) };
-    setImmediate(() => void parts.stop());
-    return { stopped: true, services: [] };
+    if (names(store).length > 0) return { stopped: false };
+    await parts.stop();
+    return { stopped: true };
   });
 
   api.head('/artifacts/:digest', async (request, reply) => {
@@ -67,14 +78,14 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   api.get('/services/:service', (request) => deployments.status(checked(byService, request.params).service));
   api.get('/services/:service/history', (request) => {
     const { service } = checked(byService, request.params);
-    return { rollouts: store.rollouts(service, 100), revisions: store.revisions(service) };
+    return deployments.history(service);
   });
   api.post('/services/:service/rollouts', (request) => {
-    const { service } = checked(byService, request.params);
+    const { service } = checked(byNewService, request.params);
     return deployments.deploy(service, checked(messages.deployRequest, request.body));
   });
   api.post('/services/:service/plan', (request) => {
-    const { service } = checked(byService, request.params);
+    const { service } = checked(byNewService, request.params);
     return deployments.plan(service, checked(messages.deployRequest, request.body));
   });
   api.post('/services/:service/rollback', (request) => {

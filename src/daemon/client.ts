@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import pRetry from 'p-retry';
 import { type Dispatcher, Pool } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
@@ -9,6 +10,8 @@ import type { StatePaths } from './paths.ts';
 
 /** Milliseconds until an answer begins; a console or a journal may be longer silent. */
 const ANSWER_WITHIN = 60_000;
+/** Milliseconds for the end of a controller whose data plane has ended. */
+const ENDS_WITHIN = 10_000;
 
 export interface History {
   rollouts: Rollout[];
@@ -18,8 +21,8 @@ export interface History {
 /** The API as a client sees it; refusals come back as the UnideployErrors they are. */
 export interface Client {
   ping(): Promise<Pong>;
-  /** whether it stops now; it does not while services run */
-  stop(): Promise<{ stopped: boolean; services: string[] }>;
+  /** Ends the controller and its data plane, and waits until both are gone; one that has services goes on. */
+  stop(): Promise<void>;
   /** Puts a file into the controller's store, unless its bytes are there. */
   upload(digest: string, file: string): Promise<void>;
   services(): Promise<ServiceStatus[]>;
@@ -64,7 +67,11 @@ export function apiClient({ socket, root }: StatePaths): Client {
 
   return {
     ping: () => get('/ping'),
-    stop: () => post('/stop'),
+    async stop() {
+      const { pid } = await get<Pong>('/ping');
+      const { stopped } = await post<{ stopped: boolean }>('/stop');
+      if (stopped) await ended(pid);
+    },
     async upload(digest, file) {
       const path = `/artifacts/${digest}`;
       const { statusCode, body } = await pool.request({ method: 'HEAD', path }).catch((error: unknown) => {
@@ -109,6 +116,25 @@ async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
     yield* lines;
   }
   if (rest !== '') yield rest;
+}
+
+async function ended(pid: number): Promise<void> {
+  const message = `the controller (process ${pid}) has not ended`;
+  await pRetry(
+    () => {
+      if (isAlive(pid)) throw new UnideployError('UD_DEADLINE', message, 'end it by hand');
+    },
+    { retries: ENDS_WITHIN / 20, factor: 1, minTimeout: 20 },
+  );
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 function unreachable(cause: unknown, root: string): UnideployError {

@@ -3,7 +3,6 @@ import { chmod, rm } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
 import { strategies } from '../../strategies/index.ts';
 import { ContentStore } from '../artifact/store.ts';
-import { systemClock } from '../domain/clock.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { type EngineParts, runRollout } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
@@ -17,6 +16,7 @@ import { apiServer } from './api.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
+import { systemClock } from './system-clock.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
@@ -82,7 +82,8 @@ async function start(paths: StatePaths, log: (line: string) => void): Promise<Co
     journaled,
     stop: async () => {
       await dataPlane.stop();
-      stop.emit('stop');
+      // After the answer to whoever asked.
+      setImmediate(() => stop.emit('stop'));
     },
   });
   await listen(api, paths);

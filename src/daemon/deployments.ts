@@ -35,7 +35,7 @@ export class Deployments {
     await this.#needArtifacts(request.spec);
     const { goal: from } = this.#store.service(name) ?? nothing(request.listen);
     const target =
-      this.#known(name, request.spec, from) ?? this.#store.addRevision(newRevision(name, request));
+      this.#known(name, request.spec, from) ?? this.#store.addRevision(this.#newRevision(name, request));
     const to: Goal = { revision: target.number, replicas: request.replicas, listen: request.listen };
     const { policy, health, kind, performer } = request;
     return await this.#begin({ name, goal: from, policy, health }, to, kind, performer);
@@ -46,7 +46,7 @@ export class Deployments {
     const { goal: from } = this.#store.service(name) ?? nothing(request.listen);
     const known = this.#known(name, request.spec, from);
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
-    const target = known ?? { ...newRevision(name, request), number, stableAt: null };
+    const target = known ?? { ...this.#newRevision(name, request), number, stableAt: null };
     const to: Goal = { revision: target.number, replicas: request.replicas, listen: request.listen };
     const { policy, health, performer } = request;
     const service = { name, goal: from, policy, health };
@@ -109,6 +109,13 @@ export class Deployments {
     return { name, goal, listen, requests, failures, held, instances, open };
   }
 
+  /** The last rollouts, and every revision; also of a service that was taken down. */
+  history(name: string): { rollouts: Rollout[]; revisions: Revision[] } {
+    const rollouts = this.#store.rollouts(name, 100);
+    if (rollouts.length === 0) this.#needService(name);
+    return { rollouts, revisions: this.#store.revisions(name) };
+  }
+
   async #begin(service: Service, to: Goal, kind: RolloutKind, performer: string): Promise<Started> {
     const target = this.#revision(service.name, to.revision);
     if (to.revision !== null && (await this.#isThere(service, to))) {
@@ -118,6 +125,10 @@ export class Deployments {
     const rollout = this.#store.openRollout(this.#newRollout(service, to, target, kind, performer));
     this.#run(rollout);
     return { kind: 'rollout', rollout };
+  }
+
+  #newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
+    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit };
   }
 
   #newRollout(
@@ -240,10 +251,6 @@ export class Deployments {
 
 function nothing(listen: Goal['listen']): { goal: Goal } {
   return { goal: { revision: null, replicas: 0, listen } };
-}
-
-function newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
-  return { ...spec, service, createdAt: Date.now(), createdBy: performer, gitCommit };
 }
 
 /** What makes two deploys the same, whoever built them. */

@@ -10,5 +10,3 @@ export type Action =
   | { kind: 'retire'; instance: string }
   /** exchange its code volumes for the target's and verify; `hold`: requests wait meanwhile, for nobody else can serve */
   | { kind: 'swapVolume'; instance: string; mode: 'overlap' | 'replace'; hold: boolean };
-
-export type ActionKind = Action['kind'];

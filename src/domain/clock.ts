@@ -5,11 +5,3 @@ export interface Clock {
   /** Resolves after `ms`. */
   sleep(ms: number): Promise<void>;
 }
-
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  sleep: (ms) =>
-    new Promise((resolve) => {
-      setTimeout(resolve, ms);
-    }),
-};

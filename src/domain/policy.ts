@@ -2,7 +2,7 @@
 export type Amount = number | `${number}%`;
 
 /** Strategies by name; `auto` lets unideploy choose by what has changed. */
-export type StrategyChoice = 'auto' | 'rolling' | 'volume-swap';
+type StrategyChoice = 'auto' | 'rolling' | 'volume-swap';
 export type StrategyName = Exclude<StrategyChoice, 'auto'>;
 
 /** How a pool moves. Times in milliseconds. */

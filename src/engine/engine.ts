@@ -215,7 +215,7 @@ class Run {
     const { policy, service } = this.#rollout;
     const waiting = this.#waitingFor ? `, waiting for ${this.#waitingFor}` : '';
     const message = `the rollout did not end within ${policy.deadline / 1000} s${waiting}`;
-    const next = `look at unideploy status ${service}, or raise rollout.deadline`;
+    const next = `look at unideploy status --service ${service}, or raise rollout.deadline`;
     return { error: new UnideployError('UD_DEADLINE', message, next).toJSON(), instance: null };
   }
 

@@ -170,6 +170,6 @@ function locked(holder: Rollout): UnideployError {
   return new UnideployError(
     'UD_LOCKED',
     `rollout ${holder.id} of ${holder.service}, started by ${holder.performer}, is still under way`,
-    `wait for it (unideploy status ${holder.service} --watch), then try again`,
+    `wait for it (unideploy status --service ${holder.service} --watch), then try again`,
   );
 }

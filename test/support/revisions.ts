@@ -2,7 +2,7 @@ import type { HealthPolicy, RolloutPolicy } from '../../src/domain/policy.ts';
 import type { Revision } from '../../src/domain/revision.ts';
 import type { Goal, Rollout } from '../../src/domain/rollout.ts';
 
-export const LISTEN = { host: '127.0.0.1', port: 0 };
+const LISTEN = { host: '127.0.0.1', port: 0 };
 
 export const HEALTH: HealthPolicy = {
   interval: 1000,

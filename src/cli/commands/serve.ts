@@ -8,6 +8,7 @@ export function serveCommand(program: Command): void {
     .description('run the controller in the foreground; a new one takes over where the last one was');
   run(command, async ({ paths }) => {
     await serve(paths, (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`));
-    return 0;
+    // Actions under way would go on without the lock: they end here, and the next controller takes up what they left.
+    process.exit(0);
   });
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { createLogUpdate } from 'log-update';
 import type { Client } from '../../daemon/client.ts';
 import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
-import { systemClock } from '../../domain/clock.ts';
+import { systemClock } from '../../daemon/system-clock.ts';
 import { isAvailable } from '../../domain/pool.ts';
 import { type Context, withClient } from '../context.ts';
 import { table } from '../render/table.ts';

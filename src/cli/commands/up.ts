@@ -21,7 +21,7 @@ export function upCommand(program: Command): void {
         return result.exitCode;
       } finally {
         // A first start that failed leaves nothing running; a controller that has services refuses to stop.
-        if (mine) await client.stop();
+        if (mine) await client.stop().catch(() => {});
       }
     }),
   );

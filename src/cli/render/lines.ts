@@ -1,5 +1,6 @@
+import type { ErrorReport } from '../../errors.ts';
 import type { Renderer } from './renderer.ts';
-import { describe, oneLine, summary } from './words.ts';
+import { describe, failure, oneLine, summary } from './words.ts';
 
 /** Plain lines, for logs and pipes: each with the time of day. */
 export function linesRenderer(
@@ -8,6 +9,7 @@ export function linesRenderer(
 ): Renderer {
   const write = (text: string, at = Date.now()) =>
     out.write(`${new Date(at).toISOString().slice(11, 23)} ${text}\n`);
+  const error = (report: ErrorReport) => errors.write(`unideploy: ${oneLine(report)}\n`);
   return {
     build: (line) => write(`build | ${line}`),
     entry: (entry) => {
@@ -15,7 +17,11 @@ export function linesRenderer(
       if (text !== null) write(text, entry.at);
     },
     note: (text) => write(text),
-    end: (result) => (result.exitCode === 0 ? out : errors).write(`${summary(result)}\n`),
-    error: (error) => errors.write(`unideploy: ${oneLine(error)}\n`),
+    end: (result) => {
+      const failed = failure(result);
+      if (failed) error(failed);
+      else out.write(`${summary(result)}\n`);
+    },
+    error,
   };
 }

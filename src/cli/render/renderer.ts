@@ -12,7 +12,8 @@ export interface Result {
   revision: number | null;
   /** milliseconds of the rollout */
   ms: number;
-  reason: ErrorReport | null;
+  /** why it did not succeed */
+  error: ErrorReport | null;
 }
 
 /** Shows a rollout while it happens. */

@@ -2,8 +2,9 @@ import { createLogUpdate } from 'log-update';
 import colors from 'picocolors';
 import type { Action } from '../../domain/action.ts';
 import type { JournalEntry } from '../../domain/journal.ts';
+import type { ErrorReport } from '../../errors.ts';
 import type { Renderer } from './renderer.ts';
-import { describe, doing, oneLine, seconds, summary } from './words.ts';
+import { describe, doing, failure, oneLine, seconds, summary } from './words.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -33,6 +34,11 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
     live.clear();
   };
 
+  const error = (report: ErrorReport) => {
+    stop();
+    process.stderr.write(`${colors.red('unideploy:')} ${oneLine(report)}\n`);
+  };
+
   return {
     build: (line) => print(colors.dim(`  ${line}`)),
     entry: (entry) => {
@@ -46,12 +52,11 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
     note: print,
     end: (result) => {
       stop();
-      out.write(`${(result.exitCode === 0 ? colors.green : colors.red)(summary(result))}\n`);
+      const failed = failure(result);
+      if (failed) error(failed);
+      else out.write(`${colors.green(summary(result))}\n`);
     },
-    error: (error) => {
-      stop();
-      process.stderr.write(`${colors.red('unideploy:')} ${oneLine(error)}\n`);
-    },
+    error,
   };
 }
 

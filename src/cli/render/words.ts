@@ -60,22 +60,24 @@ export function did(action: Action, planned: 'planned' | null): string {
   return `${words[planned ? 1 : 0]} ${action.instance}${action.kind === 'swapVolume' && action.hold ? ', requests held' : ''}`;
 }
 
-export function summary({ result, service, revision, rollout, ms, reason }: Result): string {
+/** How a command that has succeeded has left the service. */
+export function summary({ result, service, revision, ms }: Result): string {
   const serving = revision === null ? `${service} serves nothing` : `${service} serves revision ${revision}`;
-  switch (result) {
-    case 'unchanged':
-      return `no change: ${serving} already`;
-    case 'succeeded':
-      return `done: ${serving}, after ${seconds(ms)}`;
-    case 'rolled-back':
-      return `rolled back: ${serving} again, after ${seconds(ms)}. Cause: ${reason ? oneLine(reason) : 'unknown'}`;
-    default:
-      return `${result}: rollout ${rollout} of ${service}, after ${seconds(ms)}. Cause: ${reason ? oneLine(reason) : 'unknown'}`;
-  }
+  return result === 'unchanged' ? `no change: ${serving} already` : `done: ${serving}, after ${seconds(ms)}`;
+}
+
+/** The error of a command that has not succeeded, with what it has left; null when it has. */
+export function failure({ result, service, revision, rollout, ms, error }: Result): ErrorReport | null {
+  if (!error) return null;
+  const outcome =
+    result === 'rolled-back'
+      ? `rolled back, ${service} serves revision ${revision} again after ${seconds(ms)}`
+      : `rollout ${rollout} of ${service} ${result} after ${seconds(ms)}`;
+  return { ...error, message: `${outcome}: ${error.message}` };
 }
 
 export function oneLine({ code, message, next }: ErrorReport): string {
-  return `${code}: ${message}. Next: ${next}`;
+  return `${code}: ${message}. Next: ${next}`.replaceAll(/\s*\n\s*/g, ' ');
 }
 
 export function seconds(ms: number): string {

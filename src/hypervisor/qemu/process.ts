@@ -1,5 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
-import { execa } from 'execa';
+import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
@@ -13,33 +12,11 @@ export type Ended = Promise<UnideployError>;
 
 /** Starts QEMU so that it outlives this process. What it says goes to qemu.log. */
 export function startProcess(qemu: string, args: string[], directory: RunDirectory): { ended: Ended } {
-  // Any descriptor will do; execa's types know those from 3 to 9.
-  const log = openSync(directory.log, 'a', 0o600) as 3;
-  try {
-    const child = execa(qemu, args, {
-      detached: true,
-      cleanup: false,
-      cwd: directory.path,
-      env: { LC_ALL: 'C' },
-      reject: false,
-      stdio: ['ignore', log, log],
-    });
-    child.unref();
-    return { ended: ended(qemu, child, directory) };
-  } finally {
-    closeSync(log);
-  }
+  const child = startDetached(qemu, args, { log: directory.log, cwd: directory.path, env: { LC_ALL: 'C' } });
+  return { ended: ended(qemu, child, directory) };
 }
 
-async function ended(
-  qemu: string,
-  child: PromiseLike<{
-    code?: string | undefined;
-    exitCode?: number | undefined;
-    signal?: string | undefined;
-  }>,
-  directory: RunDirectory,
-): Ended {
+async function ended(qemu: string, child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
   const { code, exitCode, signal } = await child;
   if (code === 'ENOENT') return toolMissing(qemu);
   const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];

@@ -1,9 +1,9 @@
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
 import pRetry from 'p-retry';
 import { Pool } from 'undici';
 import { z } from 'zod';
+import { startDetached } from '../../detached.ts';
 import { fromReport, UnideployError } from '../../errors.ts';
 import type { ControlError, DataPlane, RoutingTable, TableStatus } from '../port.ts';
 import { planeFiles } from './paths.ts';
@@ -106,19 +106,7 @@ async function ping(call: Call): Promise<number | undefined> {
 
 /** Starts the process and waits until it answers. Its log is a file descriptor of its own: it outlives this process. */
 async function start(entry: string, state: string, logFile: string, call: Call): Promise<void> {
-  const log = await open(logFile, 'a', 0o600);
-  // any descriptor is handed down as it is; execa's types know the standard ones only
-  const fd = log.fd as 1;
-  const child = execa(process.execPath, [entry, '--state', state], {
-    detached: true,
-    cleanup: false,
-    reject: false,
-    stdin: 'ignore',
-    stdout: fd,
-    stderr: fd,
-    cwd: '/',
-  });
-  child.unref();
+  const child = startDetached(process.execPath, [entry, '--state', state], { log: logFile, cwd: '/' });
   let ended = false;
   let last = false;
   child.once('exit', () => {
@@ -140,8 +128,6 @@ async function start(entry: string, state: string, logFile: string, call: Call):
       `its log is ${logFile}`,
       { cause: error },
     );
-  } finally {
-    await log.close();
   }
 }
 
