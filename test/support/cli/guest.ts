@@ -6,7 +6,9 @@ import { execa } from 'execa';
 const EXAMPLE = fileURLToPath(new URL('../../../examples/linux-unikernel/', import.meta.url));
 
 /** The boot files of the reference guest, built when they have not been. */
-export async function referenceGuest(kind: 'files' | 'php' = 'files'): Promise<{ kernel: string; initrd: string }> {
+export async function referenceGuest(
+  kind: 'files' | 'php' = 'files',
+): Promise<{ kernel: string; initrd: string }> {
   const kernel = join(EXAMPLE, 'build.out', 'vmlinux');
   const initrd = join(EXAMPLE, 'build.out', kind === 'php' ? 'php.initrd.img' : 'initrd.img');
   if (!existsSync(kernel) || !existsSync(initrd)) {

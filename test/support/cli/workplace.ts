@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { stringify } from 'yaml';
-import type { InstanceStatus, ServiceStatus } from '../../../src/daemon/messages.ts';
 import { apiClient } from '../../../src/daemon/client.ts';
+import type { InstanceStatus, ServiceStatus } from '../../../src/daemon/messages.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
 import type { JournalEntry } from '../../../src/domain/journal.ts';
 import type { ErrorReport } from '../../../src/errors.ts';
@@ -114,7 +114,10 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
     publish: (text, file = 'index.html') => writeFile(join(project, 'public', file), text),
     async cli(args, env = {}) {
       // Not by its shebang: a test may take PATH away.
-      const result = await execa(process.execPath, [UNIDEPLOY, ...args], { ...options, env: { ...options.env, ...env } });
+      const result = await execa(process.execPath, [UNIDEPLOY, ...args], {
+        ...options,
+        env: { ...options.env, ...env },
+      });
       return outcome(result, args);
     },
     start(args) {
@@ -127,7 +130,7 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
       return { pid: child.pid, said: () => said, outcome: child.then((result) => outcome(result, args)) };
     },
     async serve() {
-      const running = workplace.start(['serve']);
+      const running = workplace.start(['serve', '--state', state]);
       await eventually('the controller answers', async () => (await ping(state)) === running.pid, 30_000);
       return running;
     },
@@ -146,7 +149,9 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
     async guestPids() {
       const ids = (await readdir(join(state, 'run'))).filter((name) => !name.startsWith('.'));
       const pid = async (id: string) => Number(await readFile(join(state, 'run', id, 'qemu.pid'), 'utf8'));
-      return Object.fromEntries(await Promise.all(ids.sort().map(async (id) => [id, await pid(id)] as const)));
+      return Object.fromEntries(
+        await Promise.all(ids.sort().map(async (id) => [id, await pid(id)] as const)),
+      );
     },
     async load(path = '/') {
       const { listen } = await workplace.status();
@@ -159,7 +164,13 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         for (const { pid } of processesOf(root)) end(pid, signal);
         const gone = eventually('the processes end', () => processesOf(root).length === 0, 5_000);
-        if (await gone.then(() => true, () => false)) break;
+        if (
+          await gone.then(
+            () => true,
+            () => false,
+          )
+        )
+          break;
       }
       await rm(root, { recursive: true, force: true });
     },

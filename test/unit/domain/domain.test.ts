@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { type Answers, proven, read, UNREAD } from '../../../src/domain/health.ts';
+import { bounds } from '../../../src/domain/policy.ts';
+import { difference, imageId, proofs } from '../../../src/domain/revision.ts';
+import { HEALTH, POLICY, revision } from '../../support/revisions.ts';
+
+describe('health', () => {
+  const answer = (healthy: boolean): Answers => ({ healthy, summary: '', bodies: {} });
+  const healthAfter = (...answers: boolean[]) =>
+    answers.reduce(
+      (reading, healthy, n) => read(reading, answer(healthy), { ...HEALTH, healthy: 2 }, n),
+      UNREAD,
+    ).health;
+
+  it('turns only after its threshold of answers in a row', () => {
+    expect(healthAfter(true)).toBe('unknown');
+    expect(healthAfter(true, true)).toBe('healthy');
+    expect(healthAfter(true, true, false, false)).toBe('healthy');
+    expect(healthAfter(true, true, false, false, false)).toBe('unhealthy');
+    expect(healthAfter(true, true, false, false, true, false)).toBe('healthy');
+  });
+
+  it('proves a revision by every expected answer, white space aside', () => {
+    const expected = [
+      { path: '/a', expect: 'tree-1' },
+      { path: '/b', expect: 'tree-2' },
+    ];
+    expect(
+      proven(expected, { healthy: true, summary: '', bodies: { '/a': 'tree-1\n', '/b': 'tree-2' } }),
+    ).toBe(true);
+    expect(proven(expected, { healthy: true, summary: '', bodies: { '/a': 'tree-1' } })).toBe(false);
+    expect(proven(expected, null)).toBe(false);
+  });
+});
+
+describe('the bounds of a rolling rollout', () => {
+  it('round the surge up and the unavailable down', () => {
+    expect(bounds({ ...POLICY, maxSurge: '30%', maxUnavailable: '30%' }, 4)).toEqual({
+      surge: 2,
+      unavailable: 1,
+    });
+  });
+
+  it('always let something move', () => {
+    expect(bounds({ ...POLICY, maxSurge: 0, maxUnavailable: '10%' }, 4)).toEqual({
+      surge: 1,
+      unavailable: 0,
+    });
+  });
+});
+
+describe('two revisions', () => {
+  it('differ by nothing, by volumes, or by what needs new instances', () => {
+    expect(difference(revision(1), revision(2))).toBe('none');
+    expect(difference(revision(1), revision(2, { code: 'y' }))).toBe('volumes');
+    expect(difference(revision(1), revision(2, { image: 'b', code: 'y' }))).toBe('image');
+    const renamed = revision(2);
+    expect(difference(revision(1), { ...renamed, volumes: [] })).toBe('image');
+    expect(difference(revision(1), { ...renamed, machine: { ...renamed.machine, memory: 256 } })).toBe(
+      'image',
+    );
+  });
+
+  it('are proven by what their volumes carry, by their image where they have none, or not at all', () => {
+    const one = revision(1);
+    expect(proofs(one)).toEqual([{ path: '/r', expect: 'tree-x' }]);
+    expect(proofs({ ...one, volumes: [] })).toEqual([{ path: '/r', expect: imageId(one.image) }]);
+    expect(proofs({ ...one, checks: { ...one.checks, revisionPath: null } })).toEqual([]);
+  });
+});
