@@ -20,10 +20,10 @@ import {
 export const rolling: Strategy = { name: 'rolling', next };
 
 function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
-  const unread = pool.instances.find(
+  const unread = pool.instances.some(
     (i) => !isFresh(i, rollout) && i.acting === null && i.state === 'running' && i.health === 'unknown',
   );
-  if (unread) return wait(`the first answer of ${unread.id}`);
+  if (unread) return wait('the first answers');
   const broken = pool.instances.find((i) => isFresh(i, rollout) && isBroken(i, rollout, now));
   if (broken) return fail(broken.id, whyBroken(broken, rollout));
 

@@ -15,12 +15,12 @@ import { rolling } from './rolling.ts';
 export const volumeSwap: Strategy = { name: 'volume-swap', next };
 
 function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
-  const unread = pool.instances.find(
+  const unread = pool.instances.some(
     (i) => i.state === 'running' && i.health === 'unknown' && i.revision !== null,
   );
   const outdated = pool.instances.filter((i) => isSwappable(i, rollout));
   if (outdated.length === 0) return rolling.next(pool, rollout, now);
-  if (unread) return wait(`the first answer of ${unread.id}`);
+  if (unread) return wait('the first answers');
   const actions =
     rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
   return actions.length > 0 ? act(...actions) : wait('the swaps under way');

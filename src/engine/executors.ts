@@ -92,6 +92,16 @@ async function swapVolume(action: Extract<Action, { kind: 'swapVolume' }>, task:
   }
 }
 
+/** What one guest has, and what it is to have. */
+interface Exchange {
+  machine: VirtualMachine;
+  revision: Revision;
+  /** attached, and not of the revision */
+  stale: AttachedVolume[];
+  /** of the revision, and not attached */
+  missing: CodeVolume[];
+}
+
 /** Brings the volumes of one guest to the target's, and back to what they were if the guest does not prove them. */
 async function exchange(
   action: { instance: string; mode: 'overlap' | 'replace' },
@@ -102,51 +112,38 @@ async function exchange(
   const stale = machine.volumes.filter((has) => !revision.volumes.some((wanted) => isSame(has, wanted)));
   const missing = revision.volumes.filter((wanted) => !machine.volumes.some((has) => isSame(has, wanted)));
 
-  await (action.mode === 'overlap' ? attachBeside : putInPlace)(machine, stale, missing, revision, task);
+  await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
   await task.routing.relabel(task.rollout.service, action.instance, revision.number);
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */
-async function attachBeside(
-  machine: VirtualMachine,
-  stale: AttachedVolume[],
-  missing: CodeVolume[],
-  revision: Revision,
-  task: Task,
-): Promise<void> {
+async function attachBeside({ machine, revision, stale, missing }: Exchange, task: Task): Promise<void> {
   const { id } = machine.spec;
   for (const volume of missing) await task.hypervisor.attachVolume(id, volume);
   const error = await verify(machine, revision, task);
+  // A guest that had nothing else keeps what it has: there is nothing to go back to.
   const leaving = error ? (stale.length > 0 ? missing : []) : stale;
   for (const volume of leaving) await task.hypervisor.detachVolume(id, volume);
   if (error) throw error;
 }
 
 /** The guest holds one at a time: nothing may be in flight, and the old one comes back if the new one fails. */
-async function putInPlace(
-  machine: VirtualMachine,
-  stale: AttachedVolume[],
-  missing: CodeVolume[],
-  revision: Revision,
-  task: Task,
-): Promise<void> {
+async function putInPlace({ machine, revision, stale, missing }: Exchange, task: Task): Promise<void> {
   const { id } = machine.spec;
-  const undo: [AttachedVolume, CodeVolume][] = [];
-  const replaced = new Set<AttachedVolume>();
-  for (const volume of missing) {
-    const old = stale.find(({ name }) => name === volume.name);
-    const known = task.volumes.find((candidate) => old && isSame(old, candidate));
-    if (!old) await task.hypervisor.attachVolume(id, volume);
-    else await task.hypervisor.replaceVolume(id, old, volume);
-    if (old) replaced.add(old);
-    if (known) undo.unshift([volume, known]);
+  const pairs = missing.map((volume) => ({ volume, old: stale.find(({ name }) => name === volume.name) }));
+  for (const { volume, old } of pairs) {
+    await (old ? task.hypervisor.replaceVolume(id, old, volume) : task.hypervisor.attachVolume(id, volume));
   }
-  for (const volume of stale) if (!replaced.has(volume)) await task.hypervisor.detachVolume(id, volume);
+  for (const volume of stale.filter((has) => !pairs.some(({ old }) => old === has))) {
+    await task.hypervisor.detachVolume(id, volume);
+  }
   const error = await verify(machine, revision, task);
   if (!error) return;
-  for (const [volume, old] of undo) await task.hypervisor.replaceVolume(id, volume, old);
-  const { health, policy } = task.rollout;
-  await task.monitor.until(machine, [], health, policy.verify);
+  for (const { volume, old } of pairs.reverse()) {
+    const known = task.volumes.find((candidate) => old && isSame(old, candidate));
+    if (known) await task.hypervisor.replaceVolume(id, volume, known);
+  }
+  await task.monitor.until(machine, [], task.rollout.health, task.rollout.policy.verify);
   throw error;
 }
 

@@ -104,6 +104,7 @@ async function play(scene: Scene): Promise<{ rollout: Rollout; instances: string
   let launched = 0;
   const fates = new Map<string, Incident | null>();
   const sim = simulation({
+    start: 1_000_000,
     revisionOf: (_service, number) => revisions.find((candidate) => candidate.number === number) ?? null,
     incidentFor: (id) => {
       const fate = fates.get(id) ?? scene.incidents.get(++launched) ?? null;

@@ -78,7 +78,7 @@ describe('rolling', () => {
     const old = instance('old-1', 2, { health: 'unknown' });
     expect(rolling.next(pool(old), view({ replicas: 1 }), NOW)).toEqual({
       kind: 'wait',
-      reason: 'the first answer of old-1',
+      reason: 'the first answers',
     });
   });
 

@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { type Simulation, simulation } from '../../../src/daemon/simulation.ts';
+import type { Revision } from '../../../src/domain/revision.ts';
+import type { Rollout } from '../../../src/domain/rollout.ts';
+import { runRollout } from '../../../src/engine/engine.ts';
+import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
+import { mortal } from '../../support/mortal.ts';
+import { goalOf, HEALTH, revision, rollout } from '../../support/revisions.ts';
+
+const START = 1_000_000;
+
+/** A world in which `count` guests of the first revision serve already. */
+async function world(
+  revisions: [Revision, ...Revision[]],
+  count: number,
+  incidentFor: (id: string) => Incident | null = () => null,
+): Promise<Simulation> {
+  const sim = simulation({
+    start: START,
+    revisionOf: (_service, number) => revisions.find((candidate) => candidate.number === number) ?? null,
+    incidentFor,
+  });
+  const [old] = revisions;
+  const ids = Array.from({ length: count }, (_, n) => `site-1-${n + 1}`);
+  for (const id of ids) {
+    const spec = { ...old, id, revision: 1, rollout: 1, launchedAt: 0 };
+    sim.world.adopt({ spec, state: 'running', runState: 'running', endpoint: null, volumes: old.volumes });
+  }
+  const routes = ids.map((instance, n) => ({
+    instance,
+    revision: 1,
+    host: 'simulated',
+    port: n + 1,
+    weight: 100,
+  }));
+  await sim.dataPlane.apply({
+    service: 'site',
+    version: 1,
+    listen: { host: '', port: 1 },
+    hold: false,
+    routes,
+  });
+  return sim;
+}
+
+function open(sim: Simulation, changes: Partial<Rollout>): void {
+  const at = sim.clock.now();
+  sim.store.open(rollout(2, goalOf(1, 1), goalOf(2, 1), { startedAt: at, since: at, ...changes }));
+}
+
+describe('the engine', () => {
+  it('lets requests go again that a killed controller had left waiting', async () => {
+    const revisions: [Revision, Revision] = [
+      revision(1, { swap: 'replace' }),
+      revision(2, { swap: 'replace', code: 'y' }),
+    ];
+    const sim = await world(revisions, 1);
+    open(sim, { strategy: 'volume-swap' });
+    const life = mortal();
+    const held = async () => {
+      while (!(await sim.dataPlane.status())[0]?.hold) await sim.clock.sleep(1);
+    };
+    await sim.clock.until(Promise.race([runRollout(sim.controller(HEALTH, life.through), 2), held()]));
+    life.kill();
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended.state).toBe('succeeded');
+    expect((await sim.dataPlane.status())[0]?.hold).toBe(false);
+  });
+
+  it('names what did not work, where it was seen, and goes back', async () => {
+    const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'never-healthy');
+    open(sim, { strategy: 'rolling' });
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended).toMatchObject({ state: 'rolled-back', reason: { code: 'UD_GUEST_UNHEALTHY' } });
+    const turned = sim.store.entries.find((entry) => entry.event === 'rollback-started');
+    expect(turned).toMatchObject({
+      to: 1,
+      evidence: { instance: 'site-2-1', lastAnswer: 'no answer within 500 ms' },
+    });
+    expect((await sim.world.hypervisor.list()).map(({ spec }) => spec.id)).toEqual(['site-1-1']);
+  });
+
+  it('fails, and leaves nothing running, when a first rollout has nothing to go back to', async () => {
+    const sim = await world([revision(1)], 0, () => 'dies-before-health');
+    open(sim, { strategy: 'rolling', from: goalOf(null, 0), to: goalOf(1, 2) });
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended.state).toBe('failed');
+    expect(await sim.world.hypervisor.list()).toEqual([]);
+    expect(await sim.dataPlane.status()).toEqual([]);
+  });
+
+  it('ends instead of repeating what never takes effect', async () => {
+    const sim = await world([revision(1), revision(2, { code: 'y' })], 1);
+    sim.world.hypervisor.detachVolume = async () => {};
+    open(sim, { strategy: 'volume-swap' });
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended.state).toBe('failed');
+    const turned = sim.store.entries.find((entry) => entry.event === 'rollback-started');
+    expect(turned).toMatchObject({
+      reason: { message: 'swapVolume of site-1-1 was done 5 times and changed nothing' },
+    });
+  });
+});
