@@ -13,28 +13,29 @@ const EXIT: Record<Verdict, number> = { succeeded: 0, 'rolled-back': 3, failed: 
 /** How long a controller that went away in the middle of a rollout may take to come back. */
 const RETURNS = { retries: 20, minTimeout: 500, maxTimeout: 2000 };
 
-/** Shows what a request has set going until its end, and returns how it ended. */
-export async function follow(
-  client: Client,
-  service: string,
-  started: Started,
-  renderer: Renderer,
-): Promise<Result> {
-  if (started.kind === 'unchanged') {
-    const { revision } = started;
-    return { result: 'unchanged', exitCode: 0, service, rollout: null, revision, ms: 0, error: null };
-  }
-  const { rollout } = started;
+/** Shows what a request has set going, and how it ended, which the exit code that it returns says too. */
+export async function follow(client: Client, started: Started, renderer: Renderer): Promise<number> {
+  const result =
+    started.kind === 'unchanged' ? unchanged(started) : await seeThrough(client, started.rollout, renderer);
+  renderer.end(result);
+  return result.exitCode;
+}
+
+function unchanged({ service, revision }: Extract<Started, { kind: 'unchanged' }>): Result {
+  return { result: 'unchanged', exitCode: 0, service, rollout: null, revision, ms: 0, error: null };
+}
+
+async function seeThrough(client: Client, rollout: Rollout, renderer: Renderer): Promise<Result> {
   const detach = () => {
+    const { id, service } = rollout;
     renderer.note(
-      `rollout ${rollout.id} goes on without this command; see it: unideploy status --service ${service}`,
+      `rollout ${id} goes on without this command; see it: unideploy status --service ${service}`,
     );
     process.exit(130);
   };
   process.once('SIGINT', detach);
   try {
-    const finished = await watch(client, rollout, renderer);
-    return toResult(rollout, finished);
+    return toResult(rollout, await watch(client, rollout, renderer));
   } finally {
     process.off('SIGINT', detach);
   }

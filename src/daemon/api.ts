@@ -19,8 +19,8 @@ export interface ApiParts {
   hypervisor: Hypervisor;
   /** emits `entry` with a rollout's id after each new journal entry */
   journaled: EventEmitter;
-  /** ends the data plane; this process ends after it */
-  stop: () => Promise<void>;
+  /** ends this process, soon */
+  stop: () => void;
 }
 
 /** Longest body of a request that is not an artifact, bytes. */
@@ -60,7 +60,7 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
   api.post('/stop', async () => {
     if (names(store).length > 0) return { stopped: false };
-    await parts.stop();
+    parts.stop();
     return { stopped: true };
   });
 

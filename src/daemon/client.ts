@@ -10,8 +10,8 @@ import type { StatePaths } from './paths.ts';
 
 /** Milliseconds until an answer begins; a console or a journal may be longer silent. */
 const ANSWER_WITHIN = 60_000;
-/** Milliseconds for the end of a controller whose data plane has ended. */
-const ENDS_WITHIN = 10_000;
+/** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
+const ENDS_WITHIN = 45_000;
 
 export interface History {
   rollouts: Rollout[];
@@ -139,7 +139,7 @@ function isAlive(pid: number): boolean {
 
 function unreachable(cause: unknown, root: string): UnideployError {
   const { code = '' } = cause as { code?: string };
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+  if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ECONNREFUSED') {
     const message = `no controller runs on ${root}`;
     return new UnideployError(
       'UD_CONTROLLER_NOT_RUNNING',

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
+import pRetry from 'p-retry';
 import { strategies } from '../../strategies/index.ts';
 import { ContentStore } from '../artifact/store.ts';
 import type { Rollout } from '../domain/rollout.ts';
@@ -11,6 +12,7 @@ import { report } from '../errors.ts';
 import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { httpProber } from '../probe/http.ts';
 import { embeddedDataPlane } from '../proxy/embedded/client.ts';
+import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { apiServer } from './api.ts';
 import { Deployments } from './deployments.ts';
@@ -34,6 +36,9 @@ export async function serve(paths: StatePaths, log: (line: string) => void): Pro
   lock.release();
 }
 
+/** How long clients may find nobody listening after the data plane was killed, in ms. */
+const KEEP_TABLES_EVERY = 1000;
+
 interface Controller {
   /** resolves when the API has been told to stop */
   stopped: Promise<void>;
@@ -56,16 +61,17 @@ async function start(paths: StatePaths, log: (line: string) => void): Promise<Co
     strategies,
     onJournal: (rollout) => journaled.emit('entry', rollout),
   };
-  const run = (rollout: Rollout) => {
-    runRollout(parts, rollout.id).then(
-      (ended) => log(`rollout ${ended.id} of ${ended.service} ended: ${ended.state}`),
-      (error: unknown) =>
-        log(`rollout ${rollout.id} of ${rollout.service} stopped: ${report(error).message}`),
+  const run = ({ id, service }: Rollout) => {
+    // What the engine did not foresee is like a crash of the controller: it takes up again what it finds.
+    pRetry(() => runRollout(parts, id), { retries: 5, minTimeout: 1000 }).then(
+      ({ state }) => log(`rollout ${id} of ${service} ended: ${state}`),
+      (error: unknown) => log(`rollout ${id} of ${service} stands still: ${report(error).message}`),
     );
   };
   const deployments = new Deployments(parts, store, artifacts, run);
 
   void monitor.run();
+  const keeper = setInterval(() => void keepTables(store, parts.routing, log), KEEP_TABLES_EVERY);
   for (const rollout of store.openRollouts()) {
     log(`rollout ${rollout.id} of ${rollout.service} goes on`);
     store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
@@ -80,22 +86,30 @@ async function start(paths: StatePaths, log: (line: string) => void): Promise<Co
     artifacts,
     hypervisor,
     journaled,
-    stop: async () => {
-      await dataPlane.stop();
-      // After the answer to whoever asked.
-      setImmediate(() => stop.emit('stop'));
-    },
+    stop: () => stop.emit('stop'),
   });
   await listen(api, paths);
   return {
     stopped,
     close: async () => {
       monitor.stop();
+      clearInterval(keeper);
+      // A data plane without a service is of no use to anyone; with one, it goes on.
+      if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
       await api.close();
       await hypervisor.close();
       store.close();
     },
   };
+}
+
+/** A data plane that died is started again, and is given the tables that it had. */
+async function keepTables({ services }: Store, routing: Routing, log: (line: string) => void): Promise<void> {
+  for (const { name } of services()) {
+    await routing
+      .status(name)
+      .catch((error: unknown) => log(`no routing for ${name}: ${report(error).message}`));
+  }
 }
 
 /** The lock is held, so whatever has the socket's name is left over. */
@@ -110,7 +124,7 @@ async function listen(api: FastifyInstance, { socket }: StatePaths): Promise<voi
   await chmod(socket, 0o600);
 }
 
-function healthOf(store: ReturnType<typeof sqliteStore>, service: string) {
+function healthOf(store: Store, service: string) {
   const open = store.openRollouts().find((rollout) => rollout.service === service);
   return open?.health ?? store.service(service)?.health ?? null;
 }

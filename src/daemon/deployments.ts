@@ -120,7 +120,7 @@ export class Deployments {
     const target = this.#revision(service.name, to.revision);
     if (to.revision !== null && (await this.#isThere(service, to))) {
       this.#store.putService(service);
-      return { kind: 'unchanged', revision: to.revision };
+      return { kind: 'unchanged', service: service.name, revision: to.revision };
     }
     const rollout = this.#store.openRollout(this.#newRollout(service, to, target, kind, performer));
     this.#run(rollout);

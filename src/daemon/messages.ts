@@ -92,7 +92,9 @@ export const scaleRequest = z.strictObject({ replicas: count.min(1), performer }
 export const downRequest = z.strictObject({ performer });
 
 /** What became of a request: a rollout to follow, or nothing to do. */
-export type Started = { kind: 'rollout'; rollout: Rollout } | { kind: 'unchanged'; revision: number };
+export type Started =
+  | { kind: 'rollout'; rollout: Rollout }
+  | { kind: 'unchanged'; service: string; revision: number };
 
 export interface Plan {
   /** null: nothing to do */

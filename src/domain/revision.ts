@@ -104,6 +104,17 @@ export function proofs(spec: RevisionSpec): Proof[] {
   );
 }
 
+/**
+ * How guests take this revision's volumes. Where no answer tells new code from old, nobody knows when, or whether, the
+ * new one is served: such guests are swapped out of traffic, whatever they could hold.
+ */
+export function swapMode(revision: RevisionSpec | null): Machine['swap'] {
+  if (!revision) return 'overlap';
+  const { checks, volumes, machine } = revision;
+  const provable = checks.revisionPath !== null && volumes.every((volume) => volume.revision !== null);
+  return provable ? machine.swap : 'replace';
+}
+
 /** JSON with sorted keys: equal values have equal text. */
 export function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>

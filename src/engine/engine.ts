@@ -3,7 +3,7 @@ import type { Clock } from '../domain/clock.ts';
 import type { Evidence, Happening } from '../domain/journal.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
-import { proofs, type Revision } from '../domain/revision.ts';
+import { proofs, type Revision, swapMode } from '../domain/revision.ts';
 import { goal, type Rollout, type Verdict, verdict } from '../domain/rollout.ts';
 import type { RolloutView, Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
@@ -172,13 +172,15 @@ class Run {
   /** A failure on the way forward turns the rollout back; one on the way back ends it, for a person to look at. */
   async #turn({ error, instance }: Failure): Promise<void> {
     this.#failure = null;
-    const evidence = instance === null ? null : await this.#findEvidence(instance);
-    if (this.#rollout.direction === 'back') return await this.#finish(error, evidence);
-    this.#evidence = evidence;
+    const findEvidence = async () => (instance === null ? null : await this.#findEvidence(instance));
+    if (this.#rollout.direction === 'back') return await this.#finish(error, await findEvidence());
     this.#attempts.clear();
+    // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.
     this.#rollout = { ...this.#rollout, direction: 'back', since: this.#parts.clock.now(), reason: error };
+    this.#evidence = await findEvidence();
     this.#parts.store.updateRollout(this.#rollout);
-    this.#journal({ event: 'rollback-started', to: this.#rollout.from.revision, reason: error, evidence });
+    const to = this.#rollout.from.revision;
+    this.#journal({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
     await this.#listen();
     this.#changed.raise();
   }
@@ -232,7 +234,7 @@ class Run {
       replicas,
       policy,
       health,
-      swap: this.#target()?.machine.swap ?? 'overlap',
+      swap: swapMode(this.#target()),
       since,
       freshId: (ordinal) => `${service}-${this.#id}-${launches + ordinal + 1}`,
     };

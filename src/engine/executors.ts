@@ -183,9 +183,10 @@ function needTarget(target: Revision | null): Revision {
 
 function unverified(instance: string, revision: Revision, within: number, { monitor }: Task): UnideployError {
   const said = monitor.reading(instance).last?.summary ?? 'nothing';
+  const missing = proofs(revision).length > 0 ? 'did not prove' : 'was not healthy with';
   return new UnideployError(
     'UD_VOLUME_UNVERIFIED',
-    `${instance} did not prove revision ${revision.number} within ${within / 1000} s; its last answer: ${said}`,
+    `${instance} ${missing} revision ${revision.number} within ${within / 1000} s; its last answer: ${said}`,
     `read its console: unideploy logs ${instance}`,
   );
 }

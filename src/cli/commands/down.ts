@@ -13,10 +13,9 @@ export function downCommand(program: Command): void {
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);
       const started = await client.down(service, context.performer);
-      const result = await follow(client, service, started, context.renderer);
-      context.renderer.end(result);
+      const exitCode = await follow(client, started, context.renderer);
       await client.stop();
-      return result.exitCode;
+      return exitCode;
     }),
   );
 }

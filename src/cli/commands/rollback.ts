@@ -16,9 +16,7 @@ export function rollbackCommand(program: Command): void {
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);
       const started = await client.rollback(service, revision ?? null, context.performer);
-      const result = await follow(client, service, started, context.renderer);
-      context.renderer.end(result);
-      return result.exitCode;
+      return await follow(client, started, context.renderer);
     }),
   );
 }

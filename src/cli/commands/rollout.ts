@@ -14,9 +14,7 @@ export function rolloutCommand(program: Command): void {
     withClient(context, async (client) => {
       await client.ping();
       const { service, request } = await buildRequest(context, client, 'rollout', true);
-      const result = await follow(client, service, await client.deploy(service, request), context.renderer);
-      context.renderer.end(result);
-      return result.exitCode;
+      return await follow(client, await client.deploy(service, request), context.renderer);
     }),
   );
 }

@@ -15,9 +15,7 @@ export function scaleCommand(program: Command): void {
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);
       const started = await client.scale(service, replicas, context.performer);
-      const result = await follow(client, service, started, context.renderer);
-      context.renderer.end(result);
-      return result.exitCode;
+      return await follow(client, started, context.renderer);
     }),
   );
 }

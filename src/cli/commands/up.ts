@@ -16,9 +16,7 @@ export function upCommand(program: Command): void {
       const mine = await ensureController(client, context.paths);
       try {
         const { service, request } = await buildRequest(context, client, 'up', true);
-        const result = await follow(client, service, await client.deploy(service, request), context.renderer);
-        context.renderer.end(result);
-        return result.exitCode;
+        return await follow(client, await client.deploy(service, request), context.renderer);
       } finally {
         // A first start that failed leaves nothing running; a controller that has services refuses to stop.
         if (mine) await client.stop().catch(() => {});

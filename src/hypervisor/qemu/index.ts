@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { CodeVolume, Digest } from '../../domain/revision.ts';
@@ -64,7 +65,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     if (known !== undefined) return known;
     const directory = runDirectory(state, id);
     const spec = await readSpec(directory);
-    return spec === null ? null : remember(spec, directory);
+    // It may have been removed while it was read, and must not be remembered then.
+    return spec === null || !existsSync(directory.spec) ? null : remember(spec, directory);
   }
 
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
@@ -155,9 +157,9 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         if (livingPid(directory) !== null)
           throw new UnideployError('UD_LOCKED', `instance ${id} still runs`, 'stop it first');
         machine?.disconnect();
-        machines.delete(id);
         await keepConsole(directory);
         await rm(directory.path, { recursive: true, force: true });
+        machines.delete(id);
       };
       await (machine === null ? forget() : machine.exclusively(forget));
     },

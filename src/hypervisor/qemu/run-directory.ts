@@ -31,7 +31,7 @@ const SOCKET_PATH_LIMIT = 107;
 
 /** Names the files of an instance. Throws UD_STATE_PATH when its sockets could not be opened. */
 export function runDirectory(state: string, id: string): RunDirectory {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(id))
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(id))
     throw new UnideployError(
       'UD_UNKNOWN_INSTANCE',
       `"${id}" cannot be the id of an instance`,

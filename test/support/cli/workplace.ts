@@ -160,7 +160,7 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
     },
     processes: () => processesOf(root),
     async close() {
-      await workplace.cli(['down']);
+      if (processesOf(root).length > 0) await workplace.cli(['down']);
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         for (const { pid } of processesOf(root)) end(pid, signal);
         const gone = eventually('the processes end', () => processesOf(root).length === 0, 5_000);
@@ -201,7 +201,7 @@ function outcome(
   { exitCode, stdout, stderr }: { exitCode?: number | undefined; stdout: string; stderr: string },
   args: string[],
 ): Outcome {
-  const lines = args.includes('--json') && args[0] !== 'status' ? parse(stdout) : [];
+  const lines = args.includes('--json') ? parse(stdout) : [];
   return { exitCode, stdout, stderr, lines, last: lines.at(-1) ?? {} };
 }
 

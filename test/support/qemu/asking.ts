@@ -49,6 +49,7 @@ export async function eventually(
   name: string,
   condition: () => boolean | Promise<boolean>,
   deadlineMs = 10_000,
+  everyMs = 20,
 ): Promise<void> {
-  if (!(await until(condition, deadlineMs))) throw new Error(`not within ${deadlineMs} ms: ${name}`);
+  if (!(await until(condition, deadlineMs, everyMs))) throw new Error(`not within ${deadlineMs} ms: ${name}`);
 }

@@ -1,0 +1,34 @@
+import { expect } from 'vitest';
+import { failedOf, type Ledger } from '../http/load.ts';
+import { eventually } from '../qemu/asking.ts';
+import type { Workplace } from './workplace.ts';
+
+/** Does something while clients send requests, before, during and after it, and expects that not one of them failed. */
+export async function underLoad<T>(
+  place: Workplace,
+  act: () => Promise<T>,
+  path = '/',
+): Promise<[T, Ledger]> {
+  const load = await place.load(path);
+  const more = async () => {
+    const enough = load.ledger.ok + 10;
+    await eventually('10 more answers', () => load.ledger.ok + failedOf(load.ledger) >= enough);
+  };
+  const work = async () => {
+    await more();
+    const result = await act();
+    await more();
+    return result;
+  };
+  const result = await work().catch(async (error: unknown) => {
+    await load.stop();
+    throw error;
+  });
+  return [result, noneFailed(await load.stop())];
+}
+
+export function noneFailed(ledger: Ledger): Ledger {
+  const causes = ledger.failures.map(({ at, kind, cause }) => `${at} ${kind}: ${cause.trim()}`);
+  expect({ failed: failedOf(ledger), causes }).toEqual({ failed: 0, causes: [] });
+  return ledger;
+}
