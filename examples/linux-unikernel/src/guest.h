@@ -48,7 +48,11 @@ void machine_network(void);
 void machine_reseed(void);
 void machine_off(void) __attribute__((noreturn));
 
-/* volumes.c: disks with code on them */
+/* disks.c: disks as they come and go, and what is on them */
+void disks_open(void);
+const char *disk_file_system(const char *path);
+
+/* volumes.c: disks with code on them, and which of them serves */
 struct volume {
     struct volume *older;
     char device[32];
@@ -60,7 +64,8 @@ struct volume {
     bool mounted, gone, keep;
 };
 
-void volumes_open(void);
+void volumes_added(const char *device);
+void volumes_removed(const char *device);
 struct volume *volumes_current(void);
 struct volume *volumes_newest(void);
 struct volume *volumes_use(void);
@@ -69,7 +74,7 @@ int64_t volumes_deadline(void);
 void volumes_tick(void);
 void volumes_close(void);
 
-/* http.c: the file server */
+/* connections.c: the file server; what its files share is in http.h */
 void http_open(void);
 int64_t http_deadline(void);
 void http_tick(void);

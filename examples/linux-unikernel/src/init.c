@@ -18,7 +18,7 @@ int main(void)
 
     /* Before the drivers: a disk found while they load is then an event like any other. */
     if (options.mode != MODE_APP)
-        volumes_open();
+        disks_open();
     machine_modules();
     machine_network();
     power_open();

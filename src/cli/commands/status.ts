@@ -4,9 +4,10 @@ import type { Client } from '../../daemon/client.ts';
 import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
 import { systemClock } from '../../daemon/system-clock.ts';
 import { isAvailable } from '../../domain/pool.ts';
+import { goal, type Rollout } from '../../domain/rollout.ts';
 import { type Context, withClient } from '../context.ts';
 import { table } from '../render/table.ts';
-import { seconds } from '../render/words.ts';
+import { named, seconds } from '../render/words.ts';
 import { run } from '../run.ts';
 
 const WATCH_EVERY = 1000;
@@ -55,12 +56,15 @@ function describe(status: ServiceStatus): string {
   const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
   const waiting = held > 0 ? `, ${held} held` : '';
   const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
-  const under = open
-    ? [
-        `  ${open.kind} ${open.id} under way to revision ${open.to.revision ?? '–'}, ${open.strategy}, ${open.direction}`,
-      ]
-    : [];
+  const under = open ? [`  ${named(open.id, open.kind, name)} under way ${way(open)}, ${open.strategy}`] : [];
   return [head, ...under, table(HEAD, instances.map(row))].join('\n');
+}
+
+/** Where a rollout is going now. */
+function way(open: Rollout): string {
+  const { revision } = goal(open);
+  const to = revision === null ? 'to nothing' : `to revision ${revision}`;
+  return open.direction === 'forward' ? to : `back ${to}`;
 }
 
 const HEAD = ['instance', 'revision', 'verified', 'health', 'state', 'weight', 'in flight', 'address', 'age'];

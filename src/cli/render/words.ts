@@ -1,5 +1,6 @@
 import type { Action } from '../../domain/action.ts';
 import type { Evidence, JournalEntry } from '../../domain/journal.ts';
+import type { RolloutKind } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
 import type { Result } from './renderer.ts';
 
@@ -9,7 +10,8 @@ export function describe(entry: JournalEntry): string | null {
     case 'rollout-started': {
       const from = entry.from === null ? 'nothing' : `revision ${entry.from}`;
       const to = entry.to === null ? 'nothing' : `revision ${entry.to} on ${entry.replicas}`;
-      return `${entry.kind} ${entry.rollout} of ${entry.service}: ${from} → ${to}, ${entry.strategy}, by ${entry.performer}`;
+      const what = named(entry.rollout, entry.kind, entry.service);
+      return `${what}: ${from} → ${to}, ${entry.strategy}, by ${entry.performer}`;
     }
     case 'rollout-resumed':
       return `taken over by controller ${entry.controller}`;
@@ -30,6 +32,11 @@ export function describe(entry: JournalEntry): string | null {
         ? null
         : 'unverified: the application cannot tell its revision';
   }
+}
+
+/** Every change is a rollout with its number: `scale 3` must not read as three replicas. */
+export function named(id: number, kind: RolloutKind, service: string): string {
+  return `rollout ${id} of ${service}${kind === 'rollout' ? '' : ` (${kind})`}`;
 }
 
 /** Present tense, for what is under way. */
