@@ -27,7 +27,7 @@ export async function underLoad<T>(
   return [result, noneFailed(await load.stop())];
 }
 
-export function noneFailed(ledger: Ledger): Ledger {
+function noneFailed(ledger: Ledger): Ledger {
   const causes = ledger.failures.map(({ at, kind, cause }) => `${at} ${kind}: ${cause.trim()}`);
   expect({ failed: failedOf(ledger), causes }).toEqual({ failed: 0, causes: [] });
   return ledger;

@@ -18,7 +18,7 @@ import { end, type Process, processesOf } from './processes.ts';
 const UNIDEPLOY = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url));
 
 /** A line of `--json`: an event of the journal, a remark, or the result at the end. */
-export type Line = Partial<Extract<JournalEntry, { event: 'rollback-started' }>> & {
+type Line = Partial<Extract<JournalEntry, { event: 'rollback-started' }>> & {
   event?: string;
   text?: string;
   result?: string;
@@ -45,7 +45,7 @@ export interface Running {
 }
 
 /** What a test says of its `unideploy.yaml`; everything else is the base's. */
-export interface ConfigChange {
+interface ConfigChange {
   replicas?: number;
   listen?: number | string;
   guest?: Record<string, unknown>;
