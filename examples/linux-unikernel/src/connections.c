@@ -146,9 +146,9 @@ void take_in(struct client *client, size_t length)
 
 static void drop_request(struct client *client)
 {
-    volumes_release(client->volume);
     if (client->file >= 0)
         close(client->file);
+    volumes_release(client->volume);
     free(client->body);
     free(client->text);
     client->file = -1;

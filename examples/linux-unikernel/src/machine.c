@@ -114,12 +114,17 @@ static struct sockaddr address_of(const char *text)
     return address;
 }
 
-static bool up(int control, const char *name)
+static void set_flags(int control, const char *name, short flags)
 {
     struct ifreq request = {0};
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    return ioctl(control, SIOCSIFFLAGS, &request) == 0;
+    request.ifr_flags = flags;
+    ioctl(control, SIOCSIFFLAGS, &request);
+}
+
+static void up(int control, const char *name)
+{
+    set_flags(control, name, IFF_UP | IFF_RUNNING);
 }
 
 void machine_network(void)
@@ -179,6 +184,9 @@ void machine_off(void)
 {
     volumes_close();
     sync();
+    /* The kernel resets the card on its way out and was seen to spin there for ever while packets still came. */
+    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    set_flags(control, "eth0", 0);
     reboot(RB_POWER_OFF);
     for (;;)
         pause();

@@ -64,6 +64,7 @@ static bool decode_path(const char *target, char *path, size_t size)
 
 bool read_head(struct client *client)
 {
+    client->head_only = false;
     char *end = memmem(client->in, client->in_length, "\r\n\r\n", 4);
     if (!end) {
         if (client->in_length == sizeof client->in)

@@ -139,12 +139,20 @@ void volumes_removed(const char *device)
 
 /* Mounting --------------------------------------------------------------------------------- */
 
+static void open_root(struct volume *volume)
+{
+    volume->root = open(volume->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 static void detach(struct volume *volume, int flags)
 {
     if (volume->root >= 0)
         close(volume->root);
     volume->root = -1;
     volume->mounted = umount2(volume->folder, flags) < 0 && errno == EBUSY;
+    /* It may have to serve again before it can go. */
+    if (volume->mounted)
+        open_root(volume);
 }
 
 static bool attach(struct volume *volume)
@@ -164,7 +172,7 @@ static bool attach(struct volume *volume)
         return false;
     }
     volume->mounted = true;
-    volume->root = open(volume->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    open_root(volume);
     if (read_text(volume->root, ".unideploy/revision", volume->revision, sizeof volume->revision) <= 0) {
         say("%s: ignored: no readable .unideploy/revision", volume->device);
         detach(volume, MNT_DETACH);
