@@ -28,9 +28,11 @@ import { systemClock } from './system-clock.ts';
 export async function serve(paths: StatePaths, log: (line: string) => void): Promise<void> {
   await makeStateFolder(paths);
   const lock = lockState(paths);
+  // From before the API answers: whoever hears it may end it.
+  const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   const controller = await start(paths, log);
   log(`controller ${process.pid} serves ${paths.socket}`);
-  await Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT'), controller.stopped]);
+  await Promise.race([signalled, controller.stopped]);
   await controller.close();
   await rm(paths.socket, { force: true });
   lock.release();

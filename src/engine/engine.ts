@@ -18,6 +18,8 @@ const OBSERVE_AT_LEAST_EVERY = 250;
 const MOST_ATTEMPTS = 5;
 /** Lines of a console kept as evidence. */
 const EVIDENCE_LINES = 30;
+/** Lines of a console in which they are looked for. */
+const CONSOLE_LINES = 300;
 
 export interface EngineParts extends Senses {
   store: RolloutStore;
@@ -209,7 +211,7 @@ class Run {
 
   async #findEvidence(instance: string): Promise<Evidence> {
     const { hypervisor, monitor } = this.#parts;
-    const console = await hypervisor.console(instance, EVIDENCE_LINES).catch(() => []);
+    const console = telling(await hypervisor.console(instance, CONSOLE_LINES).catch(() => []));
     return { instance, lastAnswer: monitor.reading(instance).last?.summary ?? null, console };
   }
 
@@ -264,6 +266,14 @@ class Run {
 interface Failure {
   error: ErrorReport;
   instance: string | null;
+}
+
+/** The last lines; where a kernel has panicked, those around its first word on it: the trace after it says less. */
+function telling(lines: string[]): string[] {
+  const panic = lines.findLastIndex((line) => /(?<!end )Kernel panic/.test(line));
+  return panic < 0
+    ? lines.slice(-EVIDENCE_LINES)
+    : lines.slice(Math.max(0, panic - 5)).slice(0, EVIDENCE_LINES);
 }
 
 function inVain(attempt: string): UnideployError {
