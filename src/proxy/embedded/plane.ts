@@ -1,10 +1,10 @@
 import { UnideployError } from '../../errors.ts';
 import type { RoutingTable, TableStatus } from '../port.ts';
+import { readTable } from '../table.ts';
 import { LIMITS } from './limits.ts';
 import { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { Service } from './service.ts';
-import { readTable } from './table.ts';
 
 /** All services of one data-plane process. */
 export class Plane {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { UnideployError } from '../../errors.ts';
-import type { RoutingTable } from '../port.ts';
+import { UnideployError } from '../errors.ts';
+import type { RoutingTable } from './port.ts';
 
 /** Checks a table from outside (UD_TABLE_REFUSED names the first thing that is wrong). */
 export function readTable(service: string, value: unknown): RoutingTable {

@@ -1,0 +1,121 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import pRetry from 'p-retry';
+import { startDetached } from '../../detached.ts';
+import { UnideployError } from '../../errors.ts';
+import type { ListenAddress, RoutingTable } from '../port.ts';
+import { haproxyConfig } from './config.ts';
+import { HOLD_SCRIPT } from './hold.ts';
+import { LIMITS } from './limits.ts';
+import type { ProcessFiles } from './records.ts';
+import { Runtime } from './runtime.ts';
+
+/**
+ * Starts an HAProxy that serves the table and outlives this process; resolves once it answers.
+ * UD_TOOL_MISSING, UD_PORT_IN_USE, UD_PROXY_FAILED.
+ */
+export async function startHaproxy(
+  program: string,
+  table: RoutingTable,
+  files: ProcessFiles,
+  onStart: (pid: number) => Promise<void>,
+): Promise<void> {
+  await writeFile(files.script, HOLD_SCRIPT, { mode: 0o600 });
+  await writeFile(files.config, haproxyConfig(table, files), { mode: 0o600 });
+  // Debian keeps it where an ordinary user's PATH does not look
+  const env = { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
+  const child = startDetached(program, ['-db', '-f', files.config], { log: files.log, cwd: '/', env });
+  let ended: { code?: string | undefined } | undefined;
+  void child.then((result) => {
+    ended = result;
+  });
+  if (child.pid !== undefined) await onStart(child.pid);
+  const runtime = new Runtime(files.socket);
+  try {
+    await pRetry(
+      async () => {
+        if (!(await runtime.answers())) throw new Error('it does not answer');
+      },
+      { retries: 1_000, factor: 1, minTimeout: 20, maxRetryTime: LIMITS.start, shouldRetry: () => !ended },
+    );
+  } catch (error) {
+    child.kill('SIGKILL');
+    if (ended?.code === 'ENOENT') throw toolMissing(program, error);
+    throw await startFailed(table.listen, files.log, error);
+  }
+}
+
+/** A port that can be listened on now: the one asked for, or one that the system chooses (UD_PORT_IN_USE). */
+export async function freePort({ host, port }: ListenAddress): Promise<number> {
+  const server = createServer();
+  try {
+    server.listen({ host, port });
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  } catch (error) {
+    throw portInUse({ host, port }, error as NodeJS.ErrnoException);
+  } finally {
+    server.close();
+  }
+}
+
+/** Whether the process is the HAProxy of this configuration, and not one that has got its number since. */
+export function isRunning(pid: number, { config }: ProcessFiles): boolean {
+  try {
+    // empty for a process that has ended
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(config);
+  } catch {
+    return false;
+  }
+}
+
+/** Ends the process now, whatever it has in flight. Idempotent. */
+export async function endHaproxy(pid: number, files: ProcessFiles): Promise<void> {
+  const killAt = Date.now() + LIMITS.terminate;
+  if (isRunning(pid, files)) process.kill(pid, 'SIGTERM');
+  await pRetry(
+    () => {
+      if (!isRunning(pid, files)) return;
+      if (Date.now() > killAt) process.kill(pid, 'SIGKILL');
+      throw new UnideployError('UD_DEADLINE', `HAProxy (process ${pid}) has not ended`, 'end it by hand');
+    },
+    { retries: 10_000, factor: 1, minTimeout: LIMITS.poll, maxRetryTime: 2 * LIMITS.terminate },
+  );
+}
+
+export function toolMissing(program: string, cause?: unknown): UnideployError {
+  return new UnideployError(
+    'UD_TOOL_MISSING',
+    `the program ${program} is not installed`,
+    'install it, on Debian with: apt-get install haproxy',
+    { cause },
+  );
+}
+
+async function startFailed(listen: ListenAddress, log: string, cause: unknown): Promise<UnideployError> {
+  const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n');
+  const alert = lines.find((line) => line.startsWith('[ALERT]')) ?? lines.at(-1) ?? '';
+  if (alert.includes('cannot bind')) return portInUse(listen, { message: alert });
+  return new UnideployError(
+    'UD_PROXY_FAILED',
+    `HAProxy did not start: ${alert}`,
+    'check what it complains of',
+    {
+      cause,
+    },
+  );
+}
+
+function portInUse(
+  { host, port }: ListenAddress,
+  error: { code?: string | undefined; message: string },
+): UnideployError {
+  return new UnideployError(
+    'UD_PORT_IN_USE',
+    `cannot listen on ${host}:${port}: ${error.code === 'EADDRINUSE' ? 'another program does' : error.message}`,
+    'end what listens there, or choose another `listen` address',
+    { cause: error },
+  );
+}

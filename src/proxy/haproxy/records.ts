@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListenAddress, RoutingTable } from '../port.ts';
+
+/** What HAProxy itself does not know of a process, and a later controller needs. */
+export interface ProcessRecord {
+  /** the first part of the names of its files */
+  id: string;
+  /** 0 until it has been started */
+  pid: number;
+  role: 'starting' | 'serving' | 'leaving';
+  /** the address asked for; its port may be 0 */
+  asked: ListenAddress;
+  /** the table in force, the port as the system gave it */
+  table: RoutingTable;
+}
+
+/** The files of one HAProxy process. */
+export interface ProcessFiles {
+  config: string;
+  script: string;
+  socket: string;
+  log: string;
+  record: string;
+}
+
+/** A name for the files of a process that serves this service; short, for the socket's path is bounded. */
+export function newId(service: string): string {
+  const readable = service
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]/g, '')
+    .slice(0, 8);
+  return `${readable}-${randomBytes(3).toString('hex')}`;
+}
+
+export function processFiles(folder: string, id: string): ProcessFiles {
+  const file = (ending: string) => join(folder, `${id}.${ending}`);
+  return {
+    config: file('cfg'),
+    script: file('lua'),
+    socket: file('sock'),
+    log: file('log'),
+    record: file('json'),
+  };
+}
+
+/** Nobody ever reads half a record: written beside it, then renamed over it. */
+export async function writeRecord(folder: string, record: ProcessRecord): Promise<void> {
+  const { record: file } = processFiles(folder, record.id);
+  await writeFile(`${file}.new`, JSON.stringify(record, null, 2), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+export async function readRecords(folder: string): Promise<ProcessRecord[]> {
+  const names = await readdir(folder).catch(() => []);
+  const texts = await Promise.all(
+    names
+      .filter((name) => name.endsWith('.json'))
+      // one that is removed meanwhile is none
+      .map((name) => readFile(join(folder, name), 'utf8').catch(() => null)),
+  );
+  return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as ProcessRecord);
+}
+
+/** Forgets a process that has ended. */
+export async function removeFiles(folder: string, id: string): Promise<void> {
+  await Promise.all(Object.values(processFiles(folder, id)).map((file) => rm(file, { force: true })));
+}
