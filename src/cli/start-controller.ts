@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import pRetry from 'p-retry';
 import type { Client } from '../daemon/client.ts';
 import { makeStateFolder, type StatePaths } from '../daemon/paths.ts';
+import { type ProxyEngine, proxyEngineOf } from '../daemon/proxy-engine.ts';
 import { startDetached } from '../detached.ts';
 import { ERROR_CODES, UnideployError } from '../errors.ts';
 
@@ -12,11 +13,22 @@ const LAUNCHER = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url
 /** How long a controller may take until it answers, in ms: it waits for a busy machine, too. */
 const STARTS_WITHIN = 30_000;
 
-/** Starts a controller in the background, unless one runs. Returns whether it was started here. */
-export async function ensureController(client: Client, paths: StatePaths): Promise<boolean> {
-  if (await answers(client)) return false;
+/**
+ * Starts a controller in the background, unless one runs. Returns whether it was started here.
+ * @throws UD_USAGE when the one that runs has another data plane than the one asked for
+ */
+export async function ensureController(
+  client: Client,
+  paths: StatePaths,
+  proxy?: ProxyEngine,
+): Promise<boolean> {
+  if (await answers(client)) {
+    await expectEngine(paths, proxy);
+    return false;
+  }
   await makeStateFolder(paths);
-  const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root], {
+  const options = proxy === undefined ? [] : ['--proxy', proxy];
+  const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root, ...options], {
     log: paths.log,
     cwd: '/',
   });
@@ -44,6 +56,16 @@ export async function ensureController(client: Client, paths: StatePaths): Promi
     const message = `the controller did not start, ${(error as Error).message}; its last words: ${last}`;
     throw new UnideployError('UD_CONTROLLER_NOT_RUNNING', message, `read ${paths.log}`, { cause: error });
   }
+}
+
+async function expectEngine(paths: StatePaths, asked: ProxyEngine | undefined): Promise<void> {
+  const chosen = await proxyEngineOf(paths);
+  if (asked === undefined || asked === chosen) return;
+  throw new UnideployError(
+    'UD_USAGE',
+    `the controller of ${paths.root} runs already, with the data plane ${chosen}`,
+    `take its services down first, or call without --proxy ${asked}`,
+  );
 }
 
 async function answers(client: Client): Promise<boolean> {

@@ -11,26 +11,32 @@ import { Routing } from '../engine/routing.ts';
 import { report } from '../errors.ts';
 import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { httpProber } from '../probe/http.ts';
-import { embeddedDataPlane } from '../proxy/embedded/client.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { apiServer } from './api.ts';
+import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
+import type { ProxyEngine } from './proxy-engine.ts';
 import { systemClock } from './system-clock.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
  * data plane are adopted; when it stops, or is killed, both go on without it.
- * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH
+ * @param proxy the data plane's engine; the state's own when it is not said
+ * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING
  */
-export async function serve(paths: StatePaths, log: (line: string) => void): Promise<void> {
+export async function serve(
+  paths: StatePaths,
+  log: (line: string) => void,
+  proxy?: ProxyEngine,
+): Promise<void> {
   await makeStateFolder(paths);
   const lock = lockState(paths);
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
-  const controller = await start(paths, log);
+  const controller = await start(paths, log, proxy);
   log(`controller ${process.pid} serves ${paths.socket}`);
   await Promise.race([signalled, controller.stopped]);
   await controller.close();
@@ -47,11 +53,16 @@ interface Controller {
   close(): Promise<void>;
 }
 
-async function start(paths: StatePaths, log: (line: string) => void): Promise<Controller> {
+async function start(
+  paths: StatePaths,
+  log: (line: string) => void,
+  proxy: ProxyEngine | undefined,
+): Promise<Controller> {
   const store = sqliteStore(paths.store);
+  const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
+  const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
   const artifacts = await ContentStore.open(paths.artifacts);
   const hypervisor = qemuHypervisor({ state: paths.root, artifactPath: (digest) => artifacts.path(digest) });
-  const dataPlane = embeddedDataPlane({ state: paths.root });
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
   const parts: EngineParts = {

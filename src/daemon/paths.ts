@@ -17,6 +17,8 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
+  /** the name of the data plane's engine; missing: embedded */
+  proxyEngine: string;
 }
 
 /**
@@ -42,6 +44,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
+    proxyEngine: join(base, 'proxy-engine'),
   };
 }
 

@@ -47,6 +47,13 @@ const TOOLS = [
     purpose: 'iso9660 volumes',
     needed: false,
   },
+  {
+    program: 'haproxy',
+    args: ['-v'],
+    packageName: 'haproxy',
+    purpose: 'the data plane by --proxy haproxy',
+    needed: false,
+  },
 ];
 
 export function doctorCommand(program: Command): void {

@@ -2,18 +2,18 @@ import type { Command } from 'commander';
 import { buildRequest } from '../build.ts';
 import { withClient } from '../context.ts';
 import { follow } from '../follow.ts';
+import { type ProxyOption, proxyOption } from '../proxy-option.ts';
 import { run } from '../run.ts';
 import { ensureController } from '../start-controller.ts';
 
 export function upCommand(program: Command): void {
   const command = program
     .command('up')
-    .description(
-      'start the controller in the background if none runs, and bring the service to its replicas',
-    );
-  run(command, (context) =>
+    .description('start the controller in the background if none runs, and bring the service to its replicas')
+    .addOption(proxyOption());
+  run(command, (context, { proxy }: ProxyOption) =>
     withClient(context, async (client) => {
-      const mine = await ensureController(client, context.paths);
+      const mine = await ensureController(client, context.paths, proxy);
       try {
         const { service, request } = await buildRequest(context, client, 'up', true);
         return await follow(client, await client.deploy(service, request), context.renderer);

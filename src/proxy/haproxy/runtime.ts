@@ -15,7 +15,7 @@ export interface Figures {
   servers: ServerFigures[];
 }
 
-export interface ServerFigures {
+interface ServerFigures {
   name: string;
   inFlight: number;
   weight: number;
