@@ -16,6 +16,8 @@ export const LIMITS = {
   closeIdleAfter: 1_000,
   /** requests in flight when the data plane is told to end, or a service moves to another port */
   softClose: 30_000,
+  /** how long an instance may still count what was cut */
+  cut: 1_000,
   /** between two looks at how many requests are left */
   poll: 20,
   start: 15_000,

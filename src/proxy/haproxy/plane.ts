@@ -62,24 +62,23 @@ export class HaproxyPlane {
     await this.#adopt();
     const records = await this.#running();
     const serving = records.filter(({ role }) => role === 'serving');
-    return Promise.all(serving.map((record) => this.#status(record)));
+    const found = await Promise.all(
+      serving.map((record) => this.#whileRunning(record, () => this.#status(record))),
+    );
+    return found.filter((status) => status !== null);
   }
 
   /** See `DataPlane.drained`. */
   async drained(service: string, instance: string, deadlineMs: number): Promise<{ cut: number }> {
     await this.#adopt();
-    const end = Date.now() + deadlineMs;
-    for (;;) {
-      const left = await this.#inFlightOf(service, instance);
-      if (left.every(({ inFlight }) => inFlight === 0)) break;
-      if (Date.now() >= end) {
-        for (const { runtime, name } of left) await runtime.cut(name);
-        return { cut: left.reduce((sum, { inFlight }) => sum + inFlight, 0) };
-      }
-      await delay(Math.min(LIMITS.poll, end - Date.now()));
+    const left = await this.#idle(service, instance, deadlineMs);
+    if (left.length === 0) {
+      await this.#inTurn(service, () => this.#closeIdle(service, instance));
+      return { cut: 0 };
     }
-    await this.#inTurn(service, () => this.#closeIdle(service, instance));
-    return { cut: 0 };
+    for (const { runtime, name } of left) await runtime.cut(name);
+    await this.#idle(service, instance, LIMITS.cut);
+    return { cut: left.reduce((sum, { inFlight }) => sum + inFlight, 0) };
   }
 
   /** See `DataPlane.stop`. */
@@ -159,13 +158,24 @@ export class HaproxyPlane {
     await removeFiles(this.#folder, record.id);
   }
 
-  async #inFlightOf(service: string, instance: string) {
+  /** Waits until the instance has nothing in flight; returns what is left when the time is over. */
+  async #idle(service: string, instance: string, withinMs: number) {
+    const end = Date.now() + withinMs;
+    for (;;) {
+      const left = (await this.#serversOf(service, instance)).filter(({ inFlight }) => inFlight > 0);
+      if (left.length === 0 || Date.now() >= end) return left;
+      await delay(Math.min(LIMITS.poll, end - Date.now()));
+    }
+  }
+
+  /** The instance's servers, also where the service was served before. */
+  async #serversOf(service: string, instance: string) {
     const records = (await this.#running()).filter(({ table }) => table.service === service);
     const found = await Promise.all(
       records.map(async (record) => {
         const runtime = this.#runtime(record);
-        const { servers } = await runtime.figures();
-        return servers
+        const figures = await this.#whileRunning(record, () => runtime.figures());
+        return (figures?.servers ?? [])
           .filter(({ name }) => isServerOf(instance, name))
           .map(({ name, inFlight }) => ({ runtime, name, inFlight }));
       }),
@@ -209,6 +219,16 @@ export class HaproxyPlane {
     const running = (record: ProcessRecord) => isRunning(record.pid, processFiles(this.#folder, record.id));
     for (const record of started) if (!running(record)) await removeFiles(this.#folder, record.id);
     return started.filter(running);
+  }
+
+  /** What a process answers; null for one that has ended meanwhile. */
+  async #whileRunning<T>(record: ProcessRecord, ask: () => Promise<T>): Promise<T | null> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isRunning(record.pid, processFiles(this.#folder, record.id))) return null;
+      throw error;
+    }
   }
 
   async #status({ id, table }: ProcessRecord): Promise<TableStatus> {

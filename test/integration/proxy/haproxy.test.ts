@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -75,6 +75,19 @@ test('a process that was killed serves no more, and the same table starts anothe
   expect((await fetch(`http://127.0.0.1:${listen.port}/`)).status).toBe(200);
 });
 
+test('what a controller left half done is ended by the next one', async () => {
+  const { state, plane } = await home();
+  for (const [i, role] of ['starting', 'leaving'].entries()) {
+    await plane.apply(table(i + 1, [route('a', await backend('1'))]));
+    const { pid, id } = await processOf(state);
+    const file = join(state, 'haproxy', `${id}.json`);
+    await writeFile(file, (await readFile(file, 'utf8')).replace('"role": "serving"', `"role": "${role}"`));
+    expect(await haproxyDataPlane({ state }).status()).toEqual([]);
+    await until('the process has ended', () => !alive(pid));
+    await eventually('its files are gone', async () => (await readdir(join(state, 'haproxy'))).length === 0);
+  }
+});
+
 test('two processes never share a port', async () => {
   const [{ plane }, other] = [await home(), await home()];
   const { listen } = await plane.apply(table(1, []));
@@ -106,5 +119,14 @@ test('when a service is removed, nothing of it is left', async () => {
   const { pid } = await processOf(state);
   await plane.remove('shop', 1_000);
   expect(await readdir(join(state, 'haproxy'))).toEqual([]);
-  expect(() => process.kill(pid, 0)).toThrow();
+  expect(alive(pid)).toBe(false);
 });
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
