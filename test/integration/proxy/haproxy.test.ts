@@ -119,7 +119,7 @@ test('when a service is removed, nothing of it is left', async () => {
   const { pid } = await processOf(state);
   await plane.remove('shop', 1_000);
   expect(await readdir(join(state, 'haproxy'))).toEqual([]);
-  expect(alive(pid)).toBe(false);
+  await until('the process has ended', () => !alive(pid));
 });
 
 function alive(pid: number): boolean {
