@@ -7,7 +7,6 @@ import { UnideployError } from '../errors.ts';
 import { jsonRenderer } from './render/json.ts';
 import { linesRenderer } from './render/lines.ts';
 import type { Renderer } from './render/renderer.ts';
-import { terminalRenderer } from './render/terminal.ts';
 
 /** What every command is given: where the state is, how to speak to the user, and what the user said. */
 export interface Context {
@@ -29,9 +28,11 @@ interface GlobalOptions {
   service?: string;
 }
 
-export function rendererOf(command: Command): Renderer {
+/** The live display is loaded only for a terminal: a pipeline need not wait for it. */
+export async function rendererOf(command: Command): Promise<Renderer> {
   if (command.optsWithGlobals<GlobalOptions>().json) return jsonRenderer();
-  return process.stdout.isTTY ? terminalRenderer() : linesRenderer();
+  if (!process.stdout.isTTY) return linesRenderer();
+  return (await import('./render/terminal.ts')).terminalRenderer();
 }
 
 /** @throws UD_STATE_PATH */

@@ -9,7 +9,7 @@ export function run<A extends unknown[]>(
   action: (context: Context, ...args: A) => Promise<number>,
 ): Command {
   return command.action(async (...args: unknown[]) => {
-    const renderer = rendererOf(command);
+    const renderer = await rendererOf(command);
     try {
       process.exitCode = await action(contextOf(command, renderer), ...(args.slice(0, -1) as A));
     } catch (error) {

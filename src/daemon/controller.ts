@@ -83,13 +83,6 @@ async function start(
   };
   const deployments = new Deployments(parts, store, artifacts, run);
 
-  void monitor.run();
-  const keeper = setInterval(() => void keepTables(store, parts.routing, log), KEEP_TABLES_EVERY);
-  for (const rollout of store.openRollouts()) {
-    log(`rollout ${rollout.id} of ${rollout.service} goes on`);
-    store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
-    run(rollout);
-  }
   const stop = new EventEmitter();
   const stopped = once(stop, 'stop').then(() => {});
   const api = await apiServer({
@@ -101,7 +94,17 @@ async function start(
     journaled,
     stop: () => stop.emit('stop'),
   });
+  const open = store.openRollouts();
   await listen(api, paths);
+
+  // Only now: a controller that cannot start has set nothing going.
+  void monitor.run();
+  const keeper = setInterval(() => void keepTables(store, parts.routing, log), KEEP_TABLES_EVERY);
+  for (const rollout of open) {
+    log(`rollout ${rollout.id} of ${rollout.service} goes on`);
+    store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
+    run(rollout);
+  }
   return {
     stopped,
     close: async () => {

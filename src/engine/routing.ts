@@ -16,12 +16,12 @@ export class Routing {
   async status(service: string): Promise<TableStatus | null> {
     const found = await this.#find(service);
     if (found) return found;
-    const last = this.#store.table(service);
-    if (!last) return null;
-    return await this.#inTurn(
-      service,
-      async () => (await this.#find(service)) ?? (await this.#dataPlane.apply(last)),
-    );
+    return await this.#inTurn(service, async () => {
+      const again = await this.#find(service);
+      // Read last: a service that was being removed is gone from the store by now, and must not be brought back.
+      const last = again ? null : this.#store.table(service);
+      return again ?? (last && (await this.#dataPlane.apply(last)));
+    });
   }
 
   /** Makes the service listen where it should, without touching its routes (UD_PORT_IN_USE). */

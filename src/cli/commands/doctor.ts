@@ -2,7 +2,6 @@ import type { Command } from 'commander';
 import { execa } from 'execa';
 import colors from 'picocolors';
 import { report, UnideployError } from '../../errors.ts';
-import { probeAccelerators } from '../../hypervisor/qemu/index.ts';
 import { type Context, withClient } from '../context.ts';
 import { run } from '../run.ts';
 
@@ -90,6 +89,7 @@ async function findTool({
 
 async function accelerators({ paths }: Context): Promise<Finding[]> {
   try {
+    const { probeAccelerators } = await import('../../hypervisor/qemu/index.ts');
     const verdicts = await probeAccelerators({ state: paths.root });
     return verdicts.map(({ accel, works, reason }) => {
       const next =

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Plan } from '../../daemon/messages.ts';
-import { buildRequest } from '../build.ts';
+import { withBuilt } from '../build.ts';
 import { withClient } from '../context.ts';
 import { did, seconds } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -12,8 +12,10 @@ export function planCommand(program: Command): void {
   run(command, (context) =>
     withClient(context, async (client) => {
       await client.ping();
-      const { service, request } = await buildRequest(context, client, 'rollout', false);
-      const plan = await client.plan(service, request);
+      const { service, plan } = await withBuilt(context, 'rollout', async ({ service, request }) => ({
+        service,
+        plan: await client.plan(service, request),
+      }));
       process.stdout.write(
         context.json ? `${JSON.stringify(plan)}\n` : `${describePlan(service, plan).join('\n')}\n`,
       );

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { buildRequest } from '../build.ts';
+import { withBuilt } from '../build.ts';
 import { withClient } from '../context.ts';
 import { follow } from '../follow.ts';
 import { run } from '../run.ts';
@@ -13,8 +13,10 @@ export function rolloutCommand(program: Command): void {
   run(command, (context) =>
     withClient(context, async (client) => {
       await client.ping();
-      const { service, request } = await buildRequest(context, client, 'rollout', true);
-      return await follow(client, await client.deploy(service, request), context.renderer);
+      return await withBuilt(context, 'rollout', async ({ service, request, upload }) => {
+        await upload(client);
+        return await follow(client, await client.deploy(service, request), context.renderer);
+      });
     }),
   );
 }

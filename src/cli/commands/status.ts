@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { createLogUpdate } from 'log-update';
 import type { Client } from '../../daemon/client.ts';
 import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
 import { systemClock } from '../../daemon/system-clock.ts';
@@ -20,7 +19,7 @@ export function statusCommand(program: Command): void {
   run(command, (context, options: { watch?: boolean }) =>
     withClient(context, async (client) => {
       if (options.watch) await watch(context, client);
-      else await show(context, client, (text) => process.stdout.write(`${text}\n`));
+      else await show(context, client, printed);
       return 0;
     }),
   );
@@ -28,15 +27,21 @@ export function statusCommand(program: Command): void {
 
 /** For ever: Ctrl-C ends it. */
 async function watch(context: Context, client: Client): Promise<never> {
-  const live = createLogUpdate(process.stdout);
+  const print = process.stdout.isTTY && !context.json ? await overwriting() : printed;
   for (;;) {
-    await show(
-      context,
-      client,
-      process.stdout.isTTY && !context.json ? live : (text) => process.stdout.write(`${text}\n`),
-    );
+    await show(context, client, print);
     await systemClock.sleep(WATCH_EVERY);
   }
+}
+
+/** Each text in the place of the one before. */
+async function overwriting(): Promise<(text: string) => void> {
+  const { createLogUpdate } = await import('log-update');
+  return createLogUpdate(process.stdout);
+}
+
+function printed(text: string): void {
+  process.stdout.write(`${text}\n`);
 }
 
 async function show(

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { buildRequest } from '../build.ts';
+import { withBuilt } from '../build.ts';
 import { withClient } from '../context.ts';
 import { follow } from '../follow.ts';
 import { type ProxyOption, proxyOption } from '../proxy-option.ts';
@@ -12,15 +12,17 @@ export function upCommand(program: Command): void {
     .description('start the controller in the background if none runs, and bring the service to its replicas')
     .addOption(proxyOption());
   run(command, (context, { proxy }: ProxyOption) =>
-    withClient(context, async (client) => {
-      const mine = await ensureController(client, context.paths, proxy);
-      try {
-        const { service, request } = await buildRequest(context, client, 'up', true);
-        return await follow(client, await client.deploy(service, request), context.renderer);
-      } finally {
-        // A first start that failed leaves nothing running; a controller that has services refuses to stop.
-        if (mine) await client.stop().catch(() => {});
-      }
-    }),
+    withBuilt(context, 'up', ({ service, request, upload }) =>
+      withClient(context, async (client) => {
+        const mine = await ensureController(client, context.paths, proxy);
+        try {
+          await upload(client);
+          return await follow(client, await client.deploy(service, request), context.renderer);
+        } finally {
+          // A first start that failed leaves nothing running; a controller that has services refuses to stop.
+          if (mine) await client.stop().catch(() => {});
+        }
+      }),
+    ),
   );
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UnideployError } from '../../errors.ts';
@@ -104,12 +104,25 @@ export async function clearTraces(directory: RunDirectory): Promise<void> {
 
 /** The process id of the machine, null when it does not run. A pid file alone proves nothing: pids are reused. */
 export function livingPid(directory: RunDirectory): number | null {
+  const recorded = recordedPid(directory);
+  if (recorded !== null) return isProcessOf(directory, recorded) ? recorded : null;
+  // Whoever started it may have died before QEMU had written its pid: such a machine must not be taken for stopped.
+  return existsSync(directory.spec) ? (pids().find((pid) => isProcessOf(directory, pid)) ?? null) : null;
+}
+
+function recordedPid({ pid: file }: RunDirectory): number | null {
   try {
-    const pid = Number.parseInt(readFileSync(directory.pid, 'utf8'), 10);
-    return pid > 1 && isProcessOf(directory, pid) ? pid : null;
+    const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
+    return pid > 1 ? pid : null;
   } catch {
     return null;
   }
+}
+
+function pids(): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 1);
 }
 
 /** True while this process carries the directory's pid file on its command line. */

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Hypervisor } from '../../../src/hypervisor/port.ts';
@@ -55,6 +55,16 @@ describe('one machine from launch to removal', () => {
     });
     await hypervisor.detachVolume(ID, volume);
     expect((await see(hypervisor, ID)).volumes).toEqual([]);
+  });
+
+  test('it is not taken for stopped when its pid file was never written', async () => {
+    const { pid } = runDirectory(here.state, ID);
+    await rename(pid, `${pid}.away`);
+    const next = here.hypervisor();
+    await hypervisor.close();
+    hypervisor = next;
+    expect(await see(hypervisor, ID)).toMatchObject({ state: 'running', runState: 'running' });
+    await rename(`${pid}.away`, pid);
   });
 
   test('its console is kept', async () => {

@@ -147,11 +147,11 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
     },
     dataPlanePid: async () => Number(await readFile(join(state, 'proxy.pid'), 'utf8')),
     async guestPids() {
-      const ids = (await readdir(join(state, 'run'))).filter((name) => !name.startsWith('.'));
-      const pid = async (id: string) => Number(await readFile(join(state, 'run', id, 'qemu.pid'), 'utf8'));
-      return Object.fromEntries(
-        await Promise.all(ids.sort().map(async (id) => [id, await pid(id)] as const)),
-      );
+      const ids = (await readdir(join(state, 'run'))).filter((name) => !name.startsWith('.')).sort();
+      // A guest that is only just being launched has no process id yet.
+      const read = (id: string) => readFile(join(state, 'run', id, 'qemu.pid'), 'utf8').catch(() => null);
+      const pids = await Promise.all(ids.map(async (id) => [id, await read(id)] as const));
+      return Object.fromEntries(pids.flatMap(([id, pid]) => (pid === null ? [] : [[id, Number(pid)]])));
     },
     async load(path = '/') {
       const { listen } = await workplace.status();

@@ -1,0 +1,48 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { Routing } from '../../../src/engine/routing.ts';
+import { VirtualClock } from '../../../src/hypervisor/simulated/clock.ts';
+import type { DataPlane } from '../../../src/proxy/port.ts';
+import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
+import { memoryStore } from '../../../src/store/memory.ts';
+
+const LISTEN = { host: '127.0.0.1', port: 0 };
+
+/** A data plane that takes its time to remove a service: clients keep their connections for a while. */
+function scene() {
+  const plane = simulatedDataPlane(new VirtualClock());
+  const store = memoryStore(() => null);
+  let lastClientLeaves = () => {};
+  const left = new Promise<void>((resolve) => {
+    lastClientLeaves = resolve;
+  });
+  const slow: DataPlane = {
+    ...plane,
+    remove: (service) => plane.remove(service, 0).then(() => left),
+    status: () => nextTurn().then(() => plane.status()),
+  };
+  return { plane, store, routing: new Routing(slow, store), lastClientLeaves };
+}
+
+describe('the routing of a service', () => {
+  it('is given again to a data plane that has lost it', async () => {
+    const { plane, routing } = scene();
+    await routing.listen('site', LISTEN);
+    await plane.stop();
+    expect(await routing.status('site')).toMatchObject({ service: 'site', listen: LISTEN });
+    expect(await plane.status()).toHaveLength(1);
+  });
+
+  it('is not brought back by whoever asks for it while it is being removed', async () => {
+    const { plane, store, routing, lastClientLeaves } = scene();
+    await routing.listen('site', LISTEN);
+    const removed = routing.remove('site', 0).then(() => store.removeService('site'));
+    await nextTurn();
+    const asked = routing.status('site');
+    await nextTurn();
+    lastClientLeaves();
+    await removed;
+    expect(await asked).toBeNull();
+    expect(await plane.status()).toEqual([]);
+  });
+});
