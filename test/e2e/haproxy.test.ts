@@ -1,0 +1,34 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { underLoad } from '../support/cli/under-load.ts';
+import { openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
+
+let place: Workplace;
+
+beforeAll(async () => {
+  place = await openWorkplace();
+  await place.configure();
+  expect(await place.cli(['up', '--proxy', 'haproxy'])).toMatchObject({ exitCode: 0, stderr: '' });
+});
+
+afterAll(async () => {
+  await place.cli(['down']);
+  const left = place.processes().map(({ words }) => words.join(' '));
+  await place.close();
+  expect(left).toEqual([]);
+});
+
+describe('a pool behind HAProxy', () => {
+  it('takes a new volume, and no request fails', async () => {
+    await place.publish('<h1>two</h1>\n');
+    const [outcome] = await underLoad(place, () => place.cli(['rollout']));
+    expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(serving(await place.status())).toEqual(['site-1-1 2 verified', 'site-1-2 2 verified']);
+  });
+
+  it('is replaced guest by guest, and no request fails', async () => {
+    await place.configure({ guest: { cmdline: 'ud.control=1' } });
+    const [outcome] = await underLoad(place, () => place.cli(['rollout']));
+    expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(serving(await place.status())).toEqual(['site-3-1 3 verified', 'site-3-2 3 verified']);
+  });
+});
