@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embeddedDataPlane } from '../../src/proxy/embedded/client.ts';
 import { isAlive } from '../support/cli/processes.ts';
+import { takeDown } from '../support/cli/take-down.ts';
 import { underLoad } from '../support/cli/under-load.ts';
 import { type Outcome, openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
 import { eventually } from '../support/qemu/asking.ts';
@@ -16,12 +17,7 @@ beforeAll(async () => {
   expect(await place.cli(['up'])).toMatchObject({ exitCode: 0 });
 });
 
-afterAll(async () => {
-  expect(await place.cli(['down'])).toMatchObject({ exitCode: 0 });
-  const left = place.processes().map(({ words }) => words.join(' '));
-  await place.close();
-  expect(left).toEqual([]);
-});
+afterAll(() => takeDown(place));
 
 /**
  * Starts a rollout, ends the controller at a moment of it, sees that nothing else has ended, and starts another one.

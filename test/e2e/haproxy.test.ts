@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { takeDown } from '../support/cli/take-down.ts';
 import { underLoad } from '../support/cli/under-load.ts';
 import { openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
 
@@ -10,12 +11,7 @@ beforeAll(async () => {
   expect(await place.cli(['up', '--proxy', 'haproxy'])).toMatchObject({ exitCode: 0, stderr: '' });
 });
 
-afterAll(async () => {
-  await place.cli(['down']);
-  const left = place.processes().map(({ words }) => words.join(' '));
-  await place.close();
-  expect(left).toEqual([]);
-});
+afterAll(() => takeDown(place));
 
 describe('a pool behind HAProxy', () => {
   it('takes a new volume, and no request fails', async () => {

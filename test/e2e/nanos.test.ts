@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { takeDown } from '../support/cli/take-down.ts';
 import { underLoad } from '../support/cli/under-load.ts';
 import { openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
 
@@ -18,10 +19,7 @@ beforeAll(async () => {
   await place.configure({ guest: fromDisk, replicas: 1 });
 });
 
-afterAll(async () => {
-  await place.cli(['down']);
-  await place.close();
-});
+afterAll(() => takeDown(place));
 
 describe('the nanos profile', () => {
   it('boots from a root disk on a controller of its own, with the code volume beside it', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { takeDown } from '../support/cli/take-down.ts';
 import { underLoad } from '../support/cli/under-load.ts';
 import { openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
 
@@ -11,12 +12,7 @@ beforeAll(async () => {
   expect(await place.cli(['up'])).toMatchObject({ exitCode: 0 });
 });
 
-afterAll(async () => {
-  expect(await place.cli(['down'])).toMatchObject({ exitCode: 0 });
-  const left = place.processes().map(({ words }) => words.join(' '));
-  await place.close();
-  expect(left).toEqual([]);
-});
+afterAll(() => takeDown(place));
 
 describe('a PHP application whose code is on a volume', () => {
   it('runs the code of the revision', async () => {
