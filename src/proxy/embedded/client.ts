@@ -36,7 +36,8 @@ export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOpt
         `${path`/tables/${service}/instances/${instance}/drained`}?deadlineMs=${milliseconds(deadlineMs)}`,
       ),
     async stop() {
-      const pid = await ping(call);
+      // Slow is not gone: where nothing listens the answer comes at once.
+      const pid = await ping(call, STOP_DEADLINE);
       if (pid === undefined) return;
       await call('POST', '/stop');
       await gone(pid);
@@ -98,8 +99,8 @@ function refusalOf(text: string): UnideployError {
 }
 
 /** The process id of the data plane that answers, if one does. */
-async function ping(call: Call): Promise<number | undefined> {
-  const answer = await call('GET', '/', undefined, PING_DEADLINE).catch(() => undefined);
+async function ping(call: Call, within = PING_DEADLINE): Promise<number | undefined> {
+  const answer = await call('GET', '/', undefined, within).catch(() => undefined);
   const parsed = z.object({ pid: z.int().positive() }).safeParse(answer);
   return parsed.success ? parsed.data.pid : undefined;
 }
