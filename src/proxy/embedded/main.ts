@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { isAbsolute, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { report } from '../../errors.ts';
@@ -43,7 +43,8 @@ async function main(): Promise<void> {
     log('error', 'another data plane serves this state directory', { socket: files.socket });
     process.exit(5);
   }
-  await writeFile(files.pid, `${process.pid}\n`);
+  await writeFile(`${files.pid}.new`, `${process.pid}\n`);
+  await rename(`${files.pid}.new`, files.pid);
   log('info', 'data plane started', { pid: process.pid, socket: files.socket });
 }
 
