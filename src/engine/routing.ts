@@ -1,3 +1,4 @@
+import { DEFAULT_TRAFFIC } from '../domain/traffic.ts';
 import type { DataPlane, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
 import type { RolloutStore } from '../store/port.ts';
 
@@ -82,9 +83,7 @@ export class Routing {
     await this.#inTurn(service, async () => {
       const running = await this.#find(service);
       const saved = this.#store.table(service);
-      const before = running
-        ? toTable(running)
-        : (saved ?? (listen && { service, version: 0, listen, hold: false, routes: [] }));
+      const before = running ? toTable(running) : (saved ?? (listen && newTable(service, listen)));
       if (!before) return;
       const changed = change(before);
       if (running && sameTable(before, changed)) return;
@@ -123,12 +122,18 @@ export class Routing {
   }
 }
 
-function toTable({ service, version, listen, hold, routes }: TableStatus): RoutingTable {
+function newTable(service: string, listen: ListenAddress): RoutingTable {
+  return { service, version: 0, listen, hold: false, preview: null, traffic: DEFAULT_TRAFFIC, routes: [] };
+}
+
+function toTable({ service, version, listen, hold, preview, traffic, routes }: TableStatus): RoutingTable {
   return {
     service,
     version,
     listen,
     hold,
+    preview,
+    traffic,
     routes: routes.map(({ instance, revision, host, port, weight }) => ({
       instance,
       revision,

@@ -10,7 +10,7 @@ export function simulatedDataPlane(clock: Clock, busy: (instance: string) => num
     held: 0,
     requests: 0,
     failures: 0,
-    routes: table.routes.map((route) => ({ ...route, inFlight: 0 })),
+    routes: table.routes.map((route) => ({ ...route, inFlight: 0, usable: true })),
   });
   return {
     ensure: async () => {},
@@ -32,8 +32,11 @@ export function simulatedDataPlane(clock: Clock, busy: (instance: string) => num
     status: async () => [...tables.values()].map(toStatus),
     drained: async (_service, instance, deadline) => {
       await clock.sleep(Math.min(busy(instance), deadline));
-      return { cut: busy(instance) > deadline ? 1 : 0 };
+      return { cut: busy(instance) > deadline ? 1 : 0, websockets: 0, streams: 0 };
     },
+    figures: async () => [],
+    metrics: async () => '',
+    upgrade: async () => {},
     stop: async () => {
       tables.clear();
     },

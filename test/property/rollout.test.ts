@@ -4,6 +4,7 @@ import { type Simulation, simulation } from '../../src/daemon/simulation.ts';
 import { bounds, type RolloutPolicy, type StrategyName } from '../../src/domain/policy.ts';
 import type { Revision } from '../../src/domain/revision.ts';
 import type { Rollout } from '../../src/domain/rollout.ts';
+import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
 import { runRollout } from '../../src/engine/engine.ts';
 import type { Incident } from '../../src/hypervisor/simulated/world.ts';
 import { mortal } from '../support/mortal.ts';
@@ -154,6 +155,8 @@ async function begin(sim: Simulation, scene: Scene, old: Revision): Promise<void
     version: 1,
     listen: { host: '127.0.0.1', port: 8080 },
     hold: false,
+    preview: null,
+    traffic: DEFAULT_TRAFFIC,
     routes: ids.map(({ id }, n) => ({
       instance: id,
       revision: 1,

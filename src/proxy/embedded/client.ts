@@ -35,6 +35,11 @@ export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOpt
         'GET',
         `${path`/tables/${service}/instances/${instance}/drained`}?deadlineMs=${milliseconds(deadlineMs)}`,
       ),
+    figures: (service) => call('GET', path`/tables/${service}/figures`),
+    metrics: () => call('GET', '/metrics'),
+    async upgrade() {
+      await call('POST', '/upgrade');
+    },
     async stop() {
       // Slow is not gone: where nothing listens the answer comes at once.
       const pid = await ping(call, STOP_DEADLINE);

@@ -1,4 +1,4 @@
-import type { Route } from '../port.ts';
+import type { Drained, Route } from '../port.ts';
 import { Instance } from './instance.ts';
 
 /** The instances of one service: those of its table, and those that have left it and are still busy. */
@@ -23,13 +23,13 @@ export class Instances {
    * Resolves when the instance has nothing in flight. After `deadlineMs` what is left is cut, and counted. An aborted
    * signal ends the wait and cuts nothing.
    */
-  async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<{ cut: number }> {
+  async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
     for (const instance of this.#named(name)) instance.closeIdle();
     const end = await this.#idle(name, deadlineMs, signal);
-    if (end !== 'deadline') return { cut: 0 };
+    if (end !== 'deadline') return { cut: 0, websockets: 0, streams: 0 };
     const left = this.#named(name).flatMap(({ inFlight }) => [...inFlight]);
     for (const work of left) work.cut();
-    return { cut: left.length };
+    return { cut: left.length, websockets: 0, streams: 0 };
   }
 
   /** Cuts everything and closes every connection. */

@@ -1,5 +1,5 @@
 import { UnideployError } from '../../errors.ts';
-import type { RoutingTable, TableStatus } from '../port.ts';
+import type { Drained, RoutingTable, TableStatus } from '../port.ts';
 import { readTable } from '../table.ts';
 import { LIMITS } from './limits.ts';
 import { Listener } from './listener.ts';
@@ -51,14 +51,11 @@ export class Plane {
   }
 
   /** See `DataPlane.drained`; an aborted signal ends the wait and cuts nothing. */
-  async drained(
-    name: string,
-    instance: string,
-    deadlineMs: number,
-    signal?: AbortSignal,
-  ): Promise<{ cut: number }> {
+  async drained(name: string, instance: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
     const served = this.#services.get(name);
-    return served ? served.service.instances.drained(instance, deadlineMs, signal) : { cut: 0 };
+    return served
+      ? served.service.instances.drained(instance, deadlineMs, signal)
+      : { cut: 0, websockets: 0, streams: 0 };
   }
 
   /** Ends all services as `remove` does. */

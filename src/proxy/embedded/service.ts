@@ -66,16 +66,22 @@ export class Service {
   }
 
   status(listen: RoutingTable['listen']): TableStatus {
-    const { version, hold, routes } = this.#table;
+    const { version, hold, preview, traffic, routes } = this.#table;
     return {
       service: this.name,
       version,
       listen,
       hold,
+      preview,
+      traffic,
       held: this.hold.size,
       requests: this.requests,
       failures: this.failures,
-      routes: routes.map((route, i) => ({ ...route, inFlight: this.#routed[i]?.inFlight.size ?? 0 })),
+      routes: routes.map((route, i) => ({
+        ...route,
+        inFlight: this.#routed[i]?.inFlight.size ?? 0,
+        usable: (this.#routed[i]?.ejectedUntil ?? 0) <= Date.now(),
+      })),
     };
   }
 

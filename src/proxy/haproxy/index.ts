@@ -36,6 +36,9 @@ export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions)
     remove: (service, graceMs) => plane.remove(service, graceMs),
     status: () => plane.status(),
     drained: (service, instance, deadlineMs) => plane.drained(service, instance, deadlineMs),
+    figures: async () => [],
+    metrics: async () => '',
+    upgrade: async () => {},
     stop: () => plane.stop(),
   };
 }

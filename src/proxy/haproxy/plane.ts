@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { UnideployError } from '../../errors.ts';
-import type { ListenAddress, RoutingTable, TableStatus } from '../port.ts';
+import type { Drained, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
 import { readTable } from '../table.ts';
 import { LIMITS } from './limits.ts';
 import { isServerOf, serverName } from './names.ts';
@@ -69,16 +69,16 @@ export class HaproxyPlane {
   }
 
   /** See `DataPlane.drained`. */
-  async drained(service: string, instance: string, deadlineMs: number): Promise<{ cut: number }> {
+  async drained(service: string, instance: string, deadlineMs: number): Promise<Drained> {
     await this.#adopt();
     const left = await this.#idle(service, instance, deadlineMs);
     if (left.length === 0) {
       await this.#inTurn(service, () => this.#closeIdle(service, instance));
-      return { cut: 0 };
+      return { cut: 0, websockets: 0, streams: 0 };
     }
     for (const { runtime, name } of left) await runtime.cut(name);
     await this.#idle(service, instance, LIMITS.cut);
-    return { cut: left.reduce((sum, { inFlight }) => sum + inFlight, 0) };
+    return { cut: left.reduce((sum, { inFlight }) => sum + inFlight, 0), websockets: 0, streams: 0 };
   }
 
   /** See `DataPlane.stop`. */
@@ -239,7 +239,11 @@ export class HaproxyPlane {
       held: figures.held,
       requests: figures.requests,
       failures: figures.failures,
-      routes: table.routes.map((route) => ({ ...route, inFlight: inFlight.get(serverName(route)) ?? 0 })),
+      routes: table.routes.map((route) => ({
+        ...route,
+        inFlight: inFlight.get(serverName(route)) ?? 0,
+        usable: true,
+      })),
     };
   }
 

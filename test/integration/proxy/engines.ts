@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable, TableStatus } from '../../../src/proxy/port.ts';
@@ -40,7 +41,15 @@ export async function stage(open: (state: string) => DataPlane): Promise<Stage> 
     async apply(change) {
       const service = change.service ?? 'shop';
       const listen = { host: '127.0.0.1', port: 0 };
-      const table = await plane.apply({ service, version: ++version, listen, hold: false, ...change });
+      const table = await plane.apply({
+        service,
+        version: ++version,
+        listen,
+        hold: false,
+        preview: null,
+        traffic: DEFAULT_TRAFFIC,
+        ...change,
+      });
       if (service === 'shop') port = table.listen.port;
       return table;
     },

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable } from '../../../src/proxy/port.ts';
 import { startLoad } from '../../support/http/load.ts';
@@ -24,7 +25,16 @@ async function home(longest = 0): Promise<{ state: string; plane: DataPlane }> {
 
 function table(version: number, routes: Route[], change: Partial<RoutingTable> = {}): RoutingTable {
   const listen = { host: '127.0.0.1', port: 0 };
-  return { service: 'shop', version, listen, hold: false, routes, ...change };
+  return {
+    service: 'shop',
+    version,
+    listen,
+    hold: false,
+    preview: null,
+    traffic: DEFAULT_TRAFFIC,
+    routes,
+    ...change,
+  };
 }
 
 /** The one process of the state folder, by the record that it left. */
@@ -61,7 +71,7 @@ test('names in any alphabet get servers of their own', async () => {
   const answers = new Set<string>();
   for (let n = 0; n < 4; n++) answers.add(await (await fetch(`http://127.0.0.1:${listen.port}/`)).text());
   expect(answers).toEqual(new Set(['revision 1\n', 'revision 2\n']));
-  expect(await plane.drained(service, 'ä b', 1_000)).toEqual({ cut: 0 });
+  expect(await plane.drained(service, 'ä b', 1_000)).toMatchObject({ cut: 0 });
 });
 
 test('a process that was killed serves no more, and the same table starts another on the same port', async () => {
@@ -107,7 +117,7 @@ test('an instance that left the table is deleted once its request has ended, and
     await until('load after the change', () => load.ledger.ok >= ok + 50);
   }
   await plane.apply(table(22, [route('b', other)]));
-  expect(await plane.drained('shop', 'a', 5_000)).toEqual({ cut: 0 });
+  expect(await plane.drained('shop', 'a', 5_000)).toMatchObject({ cut: 0 });
   await until('no connection to it is left', () => app.sockets.size === 0);
   expect((await load.stop()).failures).toEqual([]);
   expect((await processOf(state)).pid).toBeGreaterThan(0);

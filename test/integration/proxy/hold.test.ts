@@ -39,7 +39,7 @@ test('short holds under load fail no request', async () => {
     const ok = load.ledger.ok;
     await until('load before the hold', () => load.ledger.ok >= ok + 300, 20_000);
     await proxy.apply({ hold: true, routes: [route('a', app)] });
-    expect(await proxy.plane.drained('shop', 'a', 5_000)).toEqual({ cut: 0 });
+    expect(await proxy.plane.drained('shop', 'a', 5_000)).toMatchObject({ cut: 0 });
     await until('all connections wait', () => proxy.status().held === 64);
     await proxy.apply({ routes: [route('a', app)] });
   }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { expect, onTestFinished, test } from 'vitest';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import type { DataPlane, RoutingTable } from '../../../src/proxy/port.ts';
 import { processesOf } from '../../support/cli/processes.ts';
@@ -45,6 +46,8 @@ function table(version: number, change: Partial<RoutingTable>): RoutingTable {
     version,
     listen: { host: '127.0.0.1', port: 0 },
     hold: false,
+    preview: null,
+    traffic: DEFAULT_TRAFFIC,
     routes: [],
     ...change,
   };
@@ -153,11 +156,11 @@ test('a drain over the control socket waits for its request and cuts at its dead
   await until('the request is in flight', () => waiting.length === 1);
   const drain = plane.drained('shop', 'a', 60_000);
   waiting[0]?.end();
-  expect(await drain).toEqual({ cut: 0 });
+  expect(await drain).toMatchObject({ cut: 0 });
   await (await first).text();
   const second = fetch(url);
   await until('the request is in flight', () => waiting.length === 2);
-  expect(await plane.drained('shop', 'a', 20)).toEqual({ cut: 1 });
+  expect(await plane.drained('shop', 'a', 20)).toMatchObject({ cut: 1 });
   expect((await second).status).toBe(503);
 });
 

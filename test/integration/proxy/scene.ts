@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { Plane } from '../../../src/proxy/embedded/plane.ts';
 import type { Route, RoutingTable, TableStatus } from '../../../src/proxy/port.ts';
 import { type Backend, revisionListener, startBackend } from '../../support/http/backend.ts';
@@ -34,6 +35,8 @@ class Scene {
       version: ++this.#version,
       listen: { host: '127.0.0.1', port: 0 },
       hold: false,
+      preview: null,
+      traffic: DEFAULT_TRAFFIC,
       ...change,
     });
     if (service === 'shop') this.port = status.listen.port;

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { backend, route, scene } from './scene.ts';
 
 test('a table that is not newer is refused, and the one in force stays', async () => {
@@ -24,7 +25,14 @@ test.each([
   const proxy = scene();
   const app = await backend('1');
   await proxy.apply({ routes: [route('a', app)] });
-  const table = { service: 'shop', version: 99, listen: { host: '127.0.0.1', port: 0 }, hold: false };
+  const table = {
+    service: 'shop',
+    version: 99,
+    listen: { host: '127.0.0.1', port: 0 },
+    hold: false,
+    preview: null,
+    traffic: DEFAULT_TRAFFIC,
+  };
   await expect(proxy.plane.apply('shop', { ...table, ...change })).rejects.toMatchObject({
     code: 'UD_TABLE_REFUSED',
   });

@@ -59,7 +59,7 @@ test('a drain cuts WebSockets at its deadline', async () => {
   wire.socket.write(ASK);
   await until('the upgrade is answered', () => wire.received().includes('101'));
   await proxy.apply({ routes: [route('a', app, { weight: 0 })] });
-  expect(await proxy.plane.drained('shop', 'a', 50)).toEqual({ cut: 1 });
+  expect(await proxy.plane.drained('shop', 'a', 50)).toMatchObject({ cut: 1 });
   await until('both sides are closed', () => wire.closed() && app.sockets.size === 0);
 });
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type Simulation, simulation } from '../../../src/daemon/simulation.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
 import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
 import { mortal } from '../../support/mortal.ts';
@@ -38,6 +39,8 @@ async function world(
     version: 1,
     listen: { host: '', port: 1 },
     hold: false,
+    preview: null,
+    traffic: DEFAULT_TRAFFIC,
     routes,
   });
   return sim;
