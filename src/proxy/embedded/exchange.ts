@@ -1,66 +1,55 @@
-import { type IncomingMessage, ServerResponse } from 'node:http';
-import type { Dispatcher } from 'undici';
-import { type RequestHead, requestHead, responseHeaders, responseTrailers } from './headers.ts';
+import type { BodyReader, Downstream, Exchanging } from './downstream.ts';
+import { events } from './events.ts';
+import { type AnswerHead, connectionNames, type RequestHead, trailersOf } from './headers.ts';
+import type { Asker, InstanceConnection } from './http1/instance-connection.ts';
+import type { Head } from './http1/llhttp.ts';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
-import { type Refusal, writeRefusal } from './refusal.ts';
+import { type Refusal, refusalAnswer } from './refusal.ts';
 import type { Routed, Service } from './service.ts';
-import { endEarly, Upload } from './upload.ts';
-
-/** What an exchange has to know of the listener it came through. */
-export interface ListenerState {
-  /** no more requests on this connection: the listener is going away */
-  closing: boolean;
-}
-
-/** A client's answer that knows its exchange: one 'close' listener serves all of them. */
-export class ClientResponse extends ServerResponse<IncomingMessage> {
-  exchange: Exchange | undefined;
-}
 
 /** Takes one request to an instance and its answer back, trying further instances where that is safe. */
-export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
+export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight {
+  kind: 'request' | 'events' = 'request';
   tried: Instance[] = [];
+  readonly head: RequestHead;
   readonly #service: Service;
-  readonly #listener: ListenerState;
-  readonly #req: IncomingMessage;
-  readonly #res: ClientResponse;
-  #head: RequestHead | undefined;
+  readonly #downstream: Downstream;
+  readonly #began = performance.now();
   /** may be sent twice without harm: idempotent and without a body */
-  #repeatable = false;
+  readonly #repeatable: boolean;
+  readonly #hasBody: boolean;
   #instance: Instance | undefined;
-  #controller: Dispatcher.DispatchController | undefined;
-  #late: NodeJS.Timeout | undefined;
-  #flushed = false;
-  #drains = false;
+  #connection: InstanceConnection | undefined;
+  /** the way to give up a connection that is being made */
+  #giveUp: (() => void) | undefined;
+  /** the connection was used before: that it breaks says nothing of the instance */
+  #kept = false;
+  #deadline = Number.POSITIVE_INFINITY;
+  #sent = 0;
+  #received = 0;
+  #status = 0;
+  #events: ReturnType<typeof events> | undefined;
+  #leaving = false;
   #done = false;
 
-  constructor(service: Service, listener: ListenerState, req: IncomingMessage, res: ClientResponse) {
+  constructor(service: Service, head: RequestHead, downstream: Downstream) {
     this.#service = service;
-    this.#listener = listener;
-    this.#req = req;
-    this.#res = res;
+    this.head = head;
+    this.#downstream = downstream;
+    this.#hasBody = head.length !== undefined && head.length !== 0;
+    this.#repeatable = !this.#hasBody && IDEMPOTENT.has(head.method);
+  }
+
+  /** Bytes that it takes up while it waits. */
+  get size(): number {
+    return this.head.lines.length + this.#downstream.kept;
   }
 
   start(): void {
-    this.#service.requests++;
-    this.#res.exchange = this;
-    this.#res.on('close', onClientClosed);
-    // behind another request on its connection, an answer has no socket yet and hears nothing of the client's going
-    if (this.#res.socket === null) this.#req.socket.setMaxListeners(0).once('close', () => this.abandon());
-    // requests that were sent ahead are still read when their client has gone, and nobody would tell us again
-    if (this.#req.socket.destroyed) {
-      this.abandon();
-      return;
-    }
-    const head = requestHead(this.#req);
-    if ('status' in head) {
-      this.refuse(head);
-      return;
-    }
-    this.#head = head;
-    this.#repeatable = !head.hasBody && IDEMPOTENT.has(this.#req.method ?? '');
-    this.#service.route(this);
+    const { body } = this.#service.policy.limits;
+    if (body !== null && (this.head.length ?? 0) > body) this.refuse(tooLarge(body));
+    else this.#service.route(this);
   }
 
   proceed(): void {
@@ -68,197 +57,293 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
   }
 
   send(instance: Instance): void {
-    const head = this.#head;
-    if (head === undefined) return;
     this.tried.push(instance);
-    this.#instance = instance;
-    this.#controller = undefined;
-    instance.enter(this);
-    const pool = this.#repeatable ? instance.kept : instance.fresh;
-    pool.dispatch(
-      {
-        path: head.path,
-        method: this.#req.method as Dispatcher.HttpMethod,
-        headers: head.headers,
-        body: head.hasBody ? this.#upload(head.expectsContinue) : null,
-      },
-      this,
-    );
+    this.#enter(instance);
+    const kept = this.#repeatable ? instance.takeIdle() : undefined;
+    if (kept) this.#ask(kept, true);
+    else this.#connect(instance);
   }
 
   refuse(refusal: Refusal): void {
-    this.#finish();
-    this.#service.failures++;
-    if (this.#listener.closing || refusal.close) this.#res.shouldKeepAlive = false;
-    writeRefusal(this.#res, refusal);
-    if (this.#req.complete || refusal.close) this.#res.end();
-    else endEarly(this.#req, this.#res);
+    if (this.#done) return;
+    const { head, body } = refusalAnswer(refusal);
+    this.#status = refusal.status;
+    this.#end();
+    this.#service.refused(refusal.reason);
+    if (refusal.close) this.#downstream.close();
+    this.#downstream.answer(head);
+    this.#downstream.write(body);
+    this.#log(body.length);
+    this.#downstream.end();
   }
 
   cut(): void {
     if (this.#done) return;
-    const controller = this.#controller;
-    if (this.#res.headersSent) {
-      this.#break();
-    } else
-      this.refuse({
-        status: 503,
-        reason: 'drain-deadline',
-        message: 'the instance was taken out of service',
-      });
-    controller?.abort(ENDED);
+    const connection = this.#connection;
+    if (this.#status !== 0) this.#break();
+    else this.refuse(CUT);
+    connection?.destroy();
+  }
+
+  /** Ends an event stream after the event that is on its way. */
+  goAway(): void {
+    this.#leaving = true;
+    if (this.#events?.between) this.#endEvents();
+  }
+
+  check(now: number): void {
+    if (now < this.#deadline) return;
+    const connection = this.#connection;
+    this.#fail('answer', this.#giveUp === undefined ? NO_ANSWER : NO_CONNECTION);
+    connection?.destroy();
   }
 
   /** The client has gone: the instance need not go on. */
   abandon(): void {
     if (this.#done) return;
+    const connection = this.#connection;
     this.#service.hold.forget(this);
-    this.#finish();
-    this.#controller?.abort(ENDED);
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.#done) {
-      controller.abort(ENDED);
-      return;
-    }
-    this.#controller = controller;
-    if (!this.#repeatable) this.#late = setTimeout(onLate, LIMITS.response, controller);
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    _headers: unknown,
-    message?: string,
-  ): void {
-    if (this.#done || status < 200) return;
-    clearTimeout(this.#late);
-    if (this.#listener.closing) this.#res.shouldKeepAlive = false;
-    this.#res.writeHead(status, message, responseHeaders(controller.rawHeaders as Buffer[]));
-    process.nextTick(flushHead, this);
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {
-    if (this.#done) return;
-    this.#flushed = true;
-    if (this.#res.write(piece)) return;
-    if (this.#res.destroyed) {
-      this.abandon();
-      return;
-    }
-    controller.pause();
-    if (this.#drains) return;
-    this.#drains = true;
-    this.#res.on('drain', onClientDrained);
-  }
-
-  onResponseEnd(controller: Dispatcher.DispatchController): void {
-    if (this.#done) return;
-    this.#finish();
-    const trailers = controller.rawTrailers as Buffer[] | null;
-    if (trailers !== null && trailers.length > 0 && this.#res.chunkedEncoding)
-      this.#res.addTrailers(responseTrailers(trailers));
-    if (this.#head?.hasBody && !this.#req.complete) endEarly(this.#req, this.#res);
-    else this.#res.end();
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#done) return;
-    const connected = this.#controller !== undefined;
-    const fault = faultOf(error);
-    if (!connected && fault.reason !== 'bad-request') this.#instance?.eject();
-    if (this.#res.headersSent) this.#break();
-    else if (fault.lost && (!connected || this.#repeatable) && this.tried.length <= LIMITS.retries)
-      this.#retry();
-    else this.refuse(fault);
-  }
-
-  /** Sends out a head whose body has not begun: an event stream's first event may be far off. */
-  flush(): void {
-    if (!this.#flushed && !this.#done) this.#res.flushHeaders();
+    this.#end();
+    this.#log(this.#received, 'client-gone');
+    connection?.destroy();
   }
 
   resume(): void {
-    if (!this.#done) this.#controller?.resume();
+    this.#connection?.resume();
   }
 
-  #upload(expectsContinue: boolean): Upload {
-    return new Upload(
-      this.#req,
-      () => {
-        if (expectsContinue) this.#res.writeContinue();
+  onBody(piece: Buffer): void {
+    if (this.#done || this.#connection === undefined) return;
+    this.#sent += piece.length;
+    const { body } = this.#service.policy.limits;
+    if (body !== null && this.#sent > body) {
+      const connection = this.#connection;
+      this.refuse(tooLarge(body));
+      connection.destroy();
+      return;
+    }
+    const chunked = this.head.length === null;
+    if (chunked) this.#connection.writeBody(`${piece.length.toString(16)}\r\n`);
+    const taken = this.#connection.writeBody(piece);
+    if (chunked) this.#connection.writeBody('\r\n');
+    if (!taken) this.#downstream.pauseBody();
+  }
+
+  onBodyEnd(): void {
+    if (this.#done || this.#connection === undefined) return;
+    if (this.head.length === null) this.#connection.writeBody('0\r\n\r\n');
+    this.#connection.endBody();
+    if (this.#status === 0) this.#wait(this.#service.policy.timeouts.response);
+  }
+
+  onDrain(): void {
+    if (!this.#done && !this.#downstream.bodyRead) this.#downstream.resumeBody();
+  }
+
+  onInformed(head: Head): void {
+    this.#downstream.inform(answerOf(head, undefined));
+  }
+
+  onAnswer(head: Head, length: number | null | undefined): void {
+    this.#deadline = Number.POSITIVE_INFINITY;
+    this.#status = head.status;
+    const answer = answerOf(head, length);
+    const cookie = this.#instance && this.#service.cookieFor(this, this.#instance);
+    if (cookie !== undefined) answer.added.push(['Set-Cookie', cookie]);
+    if (length === null) this.#events = events(head);
+    if (this.#events) this.kind = 'events';
+    this.#downstream.answer(answer);
+  }
+
+  onPiece(piece: Buffer): void {
+    this.#received += piece.length;
+    if (this.#events !== undefined) {
+      const whole = this.#events.read(piece);
+      if (this.#leaving && whole > 0) {
+        this.#downstream.write(piece.subarray(0, whole));
+        this.#endEvents();
+        return;
+      }
+    }
+    if (!this.#downstream.write(piece)) this.#connection?.pause();
+  }
+
+  onCaughtUp(): void {
+    this.#downstream.flush();
+  }
+
+  onEnd(trailers: Head | undefined): void {
+    const instance = this.#instance;
+    const seconds = this.#end();
+    instance?.counts.answered(this.#status, seconds);
+    if (FAILURES.has(this.#status)) this.#service.failed(instance, 'answer');
+    else this.#service.succeeded(instance);
+    this.#log(this.#received);
+    this.#downstream.end(trailersOf(trailers));
+  }
+
+  onBroken(error: Error, answered: boolean): void {
+    this.#connection = undefined;
+    if (this.#done) return;
+    if (this.#status !== 0) {
+      this.#service.failed(this.#instance, 'answer');
+      this.#break();
+    } else if (this.#kept && !answered) this.#askAnew();
+    else if (this.#repeatable && !answered) this.#retry('answer', lost(error));
+    else this.#fail('answer', lost(error));
+  }
+
+  #connect(instance: Instance): void {
+    this.#wait(this.#service.policy.timeouts.connect);
+    this.#giveUp = instance.connect(
+      (connection) => {
+        this.#giveUp = undefined;
+        this.#ask(connection, false);
       },
-      () => this.#late?.refresh(),
+      (error) => {
+        this.#giveUp = undefined;
+        if (!this.#done) this.#retry('connect', unreachable(error));
+      },
     );
   }
 
-  #retry(): void {
-    this.#instance?.leave(this);
+  #ask(connection: InstanceConnection, kept: boolean): void {
+    this.#connection = connection;
+    this.#kept = kept;
+    const headless = this.head.method === 'HEAD';
+    connection.ask(this, this.#service.requestText(this.head, !this.#repeatable), {
+      headless,
+      hasBody: this.#hasBody,
+    });
+    if (this.#hasBody) {
+      this.#deadline = Number.POSITIVE_INFINITY;
+      this.#downstream.readBody(this);
+    } else this.#wait(this.#service.policy.timeouts.response);
+  }
+
+  /** The connection was closed while it was idle: the same instance on a new one. */
+  #askAnew(): void {
+    if (this.#instance) this.#connect(this.#instance);
+  }
+
+  /** Asks another instance, where there is one left. */
+  #retry(failure: 'connect' | 'answer', otherwise: Refusal): void {
+    if (this.tried.length > LIMITS.retries) {
+      this.#fail(failure, otherwise);
+      return;
+    }
+    const instance = this.#instance;
+    this.#service.failed(instance, failure);
+    if (instance) instance.counts.retries++;
+    instance?.leave(this);
     this.#instance = undefined;
-    clearTimeout(this.#late);
+    this.#deadline = Number.POSITIVE_INFINITY;
     this.#service.route(this);
   }
 
-  /** Breaks the client's connection: an answer that cannot be completed must not look complete. */
+  /** The instance has failed it, and nobody else may be asked. */
+  #fail(failure: 'connect' | 'answer', refusal: Refusal): void {
+    this.#service.failed(this.#instance, failure);
+    if (this.#instance) this.#instance.counts.broken++;
+    this.refuse(refusal);
+  }
+
+  #enter(instance: Instance): void {
+    this.#instance = instance;
+    instance.enter(this);
+  }
+
+  #wait(within: number): void {
+    this.#deadline = Date.now() + within;
+  }
+
+  #endEvents(): void {
+    const connection = this.#connection;
+    const instance = this.#instance;
+    const seconds = this.#end();
+    instance?.counts.answered(this.#status, seconds);
+    this.#log(this.#received, 'drained');
+    this.#downstream.close();
+    this.#downstream.end();
+    connection?.destroy();
+  }
+
+  /** An answer that cannot be completed must not look complete. */
   #break(): void {
-    this.#finish();
-    this.#service.failures++;
-    this.#res.destroy();
+    const instance = this.#instance;
+    this.#end();
+    if (instance) instance.counts.broken++;
+    this.#service.broke();
+    this.#log(this.#received, 'broken');
+    this.#downstream.destroy();
   }
 
-  #finish(): void {
+  /** It is over; returns how long it took, in seconds. */
+  #end(): number {
     this.#done = true;
-    clearTimeout(this.#late);
+    this.#giveUp?.();
+    this.#giveUp = undefined;
+    this.#connection = undefined;
+    this.#deadline = Number.POSITIVE_INFINITY;
     this.#instance?.leave(this);
+    return (performance.now() - this.#began) / 1000;
+  }
+
+  #log(bytes: number, end?: string): void {
+    this.#service.log?.({
+      id: this.head.id,
+      method: this.head.method,
+      host: this.head.host,
+      path: this.head.path,
+      status: this.#status,
+      seconds: (performance.now() - this.#began) / 1000,
+      received: this.#sent,
+      sent: bytes,
+      instance: this.#instance?.name,
+      revision: this.#instance?.revision,
+      attempts: this.tried.length,
+      end,
+    });
   }
 }
 
-interface Fault extends Refusal {
-  /** the connection was refused or broke: another instance may do better */
-  lost: boolean;
+function answerOf(head: Head, length: number | null | undefined): AnswerHead {
+  let dropped: Set<string> | undefined;
+  for (let i = 0; i < head.count; i++) {
+    const name = head.name(i);
+    if (name.length === 10 && name.toLowerCase() === 'connection')
+      dropped = connectionNames(head.value(i), dropped);
+  }
+  return { status: head.status, reason: head.line, fields: head, dropped, added: [], length };
 }
 
-function faultOf(error: Error): Fault {
-  const { code } = error as NodeJS.ErrnoException;
-  if (error === LATE || code === 'UND_ERR_HEADERS_TIMEOUT')
-    return {
-      status: 504,
-      reason: 'response-timeout',
-      message: 'the instance did not answer in time',
-      lost: false,
-    };
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
-    return {
-      status: 504,
-      reason: 'connect-timeout',
-      message: 'the instance took no connection',
-      lost: false,
-    };
-  if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
-    return { status: 400, reason: 'bad-request', message: `request refused: ${error.message}`, lost: false };
-  if (code === 'ECONNREFUSED' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH')
-    return { status: 502, reason: 'connect', message: 'no instance could be reached', lost: true };
-  const lost = code === 'UND_ERR_SOCKET' || (error as NodeJS.ErrnoException).syscall !== undefined;
-  return { status: 502, reason: 'upstream', message: `the instance gave no answer: ${error.message}`, lost };
+function unreachable(error: Error): Refusal {
+  return { status: 502, reason: 'connect', message: `no instance could be reached: ${error.message}` };
 }
 
-function onClientClosed(this: ClientResponse): void {
-  this.exchange?.abandon();
+function lost(error: Error): Refusal {
+  return { status: 502, reason: 'upstream', message: `the instance gave no answer: ${error.message}` };
 }
 
-function onClientDrained(this: ClientResponse): void {
-  this.exchange?.resume();
+function tooLarge(limit: number): Refusal {
+  return { status: 413, reason: 'too-large', message: `the body is over ${limit} bytes` };
 }
 
-function onLate(controller: Dispatcher.DispatchController): void {
-  controller.abort(LATE);
-}
-
-function flushHead(exchange: Exchange): void {
-  exchange.flush();
-}
-
-const LATE = new Error('no answer in time');
-const ENDED = new Error('ended');
+const CUT: Refusal = {
+  status: 503,
+  reason: 'drain-deadline',
+  message: 'the instance was taken out of service',
+};
+const NO_CONNECTION: Refusal = {
+  status: 504,
+  reason: 'connect-timeout',
+  message: 'the instance took no connection',
+};
+const NO_ANSWER: Refusal = {
+  status: 504,
+  reason: 'response-timeout',
+  message: 'the instance did not answer in time',
+};
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
+/** what an instance says when it cannot do its work */
+const FAILURES = new Set([502, 503, 504]);

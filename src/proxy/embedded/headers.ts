@@ -1,118 +1,182 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { Fields } from './http1/llhttp.ts';
 import type { Refusal } from './refusal.ts';
+
+/** A request as its client sent it, by whatever protocol. */
+export interface ClientRequest {
+  method: string;
+  target: string;
+  /** 10, 11 or 20 */
+  version: number;
+  fields: Fields;
+  /** address of the client */
+  remote: string;
+  encrypted: boolean;
+}
 
 /** What of a client's request goes on to an instance. */
 export interface RequestHead {
+  method: string;
   path: string;
-  /** names and values in turn */
-  headers: string[];
-  hasBody: boolean;
+  /** without its port, in lower case; empty where there is none */
+  host: string;
+  /** header lines, each with its line end; all but cookies and those that say how the body is sent */
+  lines: string;
+  cookie: string | undefined;
+  /** bytes of the body: undefined where there is none, null where its end will tell */
+  length: number | null | undefined;
   expectsContinue: boolean;
+  webSocket: boolean;
+  id: string;
 }
 
 /**
  * Reads the head of a request: strips what belongs to the client's connection, adds the forwarding headers, and refuses
- * what two servers could read in two ways (request smuggling) and node:http lets pass.
+ * what two servers could read in two ways (request smuggling) and the parser lets pass.
  */
-export function requestHead(req: IncomingMessage): RequestHead | Refusal {
-  if (req.method === 'TRACE')
-    return { status: 405, reason: 'method', message: 'TRACE is not served', close: true };
-  const { rawHeaders } = req;
-  const named = connectionNames(req.headers.connection);
-  if (named?.has('content-length') || named?.has('transfer-encoding') || named?.has('host'))
-    return bad('the Connection header names a header that the message needs');
-
-  const headers: string[] = [];
+export function requestHead(request: ClientRequest): RequestHead | Refusal {
+  const { method, fields, remote, encrypted } = request;
+  if (method === 'TRACE' || method === 'CONNECT')
+    return { status: 405, reason: 'method', message: `${method} is not served`, close: true };
+  const proto = encrypted ? 'https' : 'http';
+  let lines = '';
   let host: string | undefined;
+  let cookie: string | undefined;
+  let length: string | undefined;
+  let coding: string | undefined;
+  let expect: string | undefined;
+  let upgrade: string | undefined;
+  let named: Set<string> | undefined;
   let forwardedFor = '';
-  let proto = false;
+  let forwarded = '';
+  let forwardedProto = false;
   let forwardedHost = false;
-  let requestId: string | undefined;
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    const raw = rawHeaders[i] as string;
-    const value = rawHeaders[i + 1] as string;
-    const name = raw.toLowerCase();
-    if (name === 'host') {
-      if (host !== undefined) return bad('more than one Host header');
-      host = value;
-    } else if (name === 'x-forwarded-for') {
-      forwardedFor += `${value}, `;
-      continue;
-    } else if (name === 'x-request-id') {
-      requestId ??= value;
-      continue;
-    } else if (
-      CONNECTION_ONLY.has(name) ||
-      name === 'content-length' ||
-      name === 'expect' ||
-      name === 'trailer'
-    ) {
-      continue;
-    } else if (named?.has(name)) {
-      continue;
-    } else if (name.includes('_') && LOOKALIKES.has(name.replaceAll('_', '-'))) {
-      return bad(`the header ${raw} can be taken for ${name.replaceAll('_', '-')}`);
-    } else if (name === 'x-forwarded-proto') {
-      proto = true;
-    } else if (name === 'x-forwarded-host') {
-      forwardedHost = true;
+  let id: string | undefined;
+  for (let i = 0; i < fields.count; i++) {
+    const name = fields.name(i);
+    const value = fields.value(i);
+    switch (KNOWN.get(name.toLowerCase())) {
+      case undefined:
+        if (name.includes('_') && LOOKALIKES.has(name.toLowerCase().replaceAll('_', '-')))
+          return bad(`the header ${name} can be taken for ${name.toLowerCase().replaceAll('_', '-')}`);
+        break;
+      case 'host':
+        if (host !== undefined) return bad('more than one Host header');
+        host = value;
+        break;
+      case 'cookie':
+        cookie = cookie === undefined ? value : `${cookie}; ${value}`;
+        continue;
+      case 'content-length':
+        if (length !== undefined && length !== value) return bad('more than one Content-Length header');
+        length = value;
+        continue;
+      case 'transfer-encoding':
+        coding = coding === undefined ? value : `${coding}, ${value}`;
+        continue;
+      case 'connection':
+        named = connectionNames(value, named);
+        continue;
+      case 'upgrade':
+        upgrade = value;
+        continue;
+      case 'expect':
+        expect = value;
+        continue;
+      case 'x-forwarded-for':
+        forwardedFor += `${value}, `;
+        continue;
+      case 'forwarded':
+        forwarded += `${value}, `;
+        continue;
+      case 'x-forwarded-proto':
+        forwardedProto = true;
+        break;
+      case 'x-forwarded-host':
+        forwardedHost = true;
+        break;
+      case 'x-request-id':
+        id ??= value;
+        continue;
+      default:
+        continue;
     }
-    headers.push(raw, value);
+    lines += `${name}: ${value}\r\n`;
   }
-
+  if (host === undefined && request.version > 10) return bad('no Host header');
   if (host !== undefined && host !== '' && !HOST.test(host)) return bad('the Host header is not a host');
-  const path = requestPath(req.url ?? '', host);
+  const path = requestPath(request.target, host, proto);
   if (path === undefined) return bad('the request target is not a path on this host');
-
-  const coding = req.headers['transfer-encoding'];
-  if (coding !== undefined) {
-    if (req.httpVersion === '1.0') return bad('Transfer-Encoding in an HTTP/1.0 request');
-    if (coding.trim().toLowerCase() !== 'chunked') return bad('a Transfer-Encoding other than chunked');
+  if (named !== undefined) {
+    if (named.has('content-length') || named.has('transfer-encoding') || named.has('host'))
+      return bad('the Connection header names a header that the message needs');
+    lines = withoutLines(lines, named);
   }
-  const length = req.headers['content-length'];
-  const hasBody = coding !== undefined || (length !== undefined && Number(length) > 0);
-  if (hasBody && length !== undefined) headers.push('Content-Length', length);
+  if (coding !== undefined) {
+    if (request.version === 10) return bad('Transfer-Encoding in an HTTP/1.0 request');
+    if (coding.toLowerCase() !== 'chunked') return bad('a Transfer-Encoding other than chunked');
+  }
+  if (length !== undefined && !LENGTH.test(length)) return bad('the Content-Length is not a length');
 
-  headers.push('X-Forwarded-For', forwardedFor + (req.socket.remoteAddress ?? 'unknown'));
-  if (!proto) headers.push('X-Forwarded-Proto', 'http');
-  if (!forwardedHost && host) headers.push('X-Forwarded-Host', host);
-  headers.push(
-    'X-Request-Id',
-    requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : randomUUID(),
-  );
-  return { path, headers, hasBody, expectsContinue: req.headers.expect?.toLowerCase() === '100-continue' };
+  lines += `X-Forwarded-For: ${forwardedFor}${remote}\r\n`;
+  if (!forwardedProto) lines += `X-Forwarded-Proto: ${proto}\r\n`;
+  if (!forwardedHost && host) lines += `X-Forwarded-Host: ${host}\r\n`;
+  const by = remote.includes(':') ? `"[${remote}]"` : remote;
+  lines += `Forwarded: ${forwarded}for=${by}${host ? `;host="${host}"` : ''};proto=${proto}\r\n`;
+  if (id === undefined || !REQUEST_ID.test(id)) id = randomUUID();
+  lines += `X-Request-Id: ${id}\r\n`;
+  return {
+    method,
+    path,
+    host: hostName(host ?? ''),
+    lines,
+    cookie,
+    length: coding !== undefined ? null : length === undefined ? undefined : Number(length),
+    expectsContinue: expect?.toLowerCase() === '100-continue',
+    webSocket: method === 'GET' && upgrade?.toLowerCase() === 'websocket',
+    id,
+  };
 }
 
-/** The headers of an instance's answer that go on to the client, names and values in turn. */
-export function responseHeaders(raw: readonly Buffer[]): string[] {
-  const headers: string[] = [];
-  let named: Set<string> | undefined;
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = (raw[i] as Buffer).toString('latin1');
-    const value = (raw[i + 1] as Buffer).toString('latin1');
+/** An answer that goes to a client. */
+export interface AnswerHead {
+  status: number;
+  reason: string;
+  fields: Fields;
+  /** header names, in lower case, that do not go on */
+  dropped: ReadonlySet<string> | undefined;
+  /** headers of our own */
+  added: [name: string, value: string][];
+  /** bytes of the body: undefined where there is none, null where its end will tell */
+  length: number | null | undefined;
+}
+
+/** Visits the headers of an answer that go on to the client, ours last. */
+export function eachHeader(answer: AnswerHead, visit: (name: string, value: string) => void): void {
+  const { fields, dropped, added } = answer;
+  for (let i = 0; i < fields.count; i++) {
+    const name = fields.name(i);
     const lower = name.toLowerCase();
-    if (!CONNECTION_ONLY.has(lower)) headers.push(name, value);
-    else if (lower === 'connection') named = connectionNames(value, named);
+    if (CONNECTION_ONLY.has(lower) || (dropped?.has(lower) && lower !== 'content-length')) continue;
+    visit(name, fields.value(i));
   }
-  return named === undefined ? headers : without(headers, named);
+  for (const [name, value] of added) visit(name, value);
 }
 
 /** Trailers that may follow an answer: never those that would change how the message is read. */
-export function responseTrailers(raw: readonly Buffer[]): [string, string][] {
+export function trailersOf(fields: Fields | undefined): [string, string][] {
   const trailers: [string, string][] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = (raw[i] as Buffer).toString('latin1');
+  for (let i = 0; i < (fields?.count ?? 0); i++) {
+    const name = fields?.name(i) ?? '';
     const lower = name.toLowerCase();
-    if (CONNECTION_ONLY.has(lower) || LOOKALIKES.has(lower)) continue;
-    trailers.push([name, (raw[i + 1] as Buffer).toString('latin1')]);
+    if (!CONNECTION_ONLY.has(lower) && !LOOKALIKES.has(lower)) trailers.push([name, fields?.value(i) ?? '']);
   }
   return trailers;
 }
 
-/** The headers that a Connection header names, beyond the usual two. */
-function connectionNames(value: string | undefined, into?: Set<string>): Set<string> | undefined {
-  if (value === undefined || value === 'keep-alive' || value === 'close') return into;
+/** The headers that a Connection header names, beyond the usual ones. */
+export function connectionNames(value: string, into?: Set<string>): Set<string> | undefined {
+  if (value === 'keep-alive' || value === 'close') return into;
   let names = into;
   for (const part of value.split(',')) {
     const name = part.trim().toLowerCase();
@@ -123,24 +187,28 @@ function connectionNames(value: string | undefined, into?: Set<string>): Set<str
   return names;
 }
 
-/** The path of a request target; `undefined` for what is no path on the host that the Host header names. */
-function requestPath(target: string, host: string | undefined): string | undefined {
+/** The path of a request target; undefined for what is no path on the host that the Host header names. */
+function requestPath(target: string, host: string | undefined, proto: string): string | undefined {
   if (target.includes('#')) return undefined;
   if (target.startsWith('/')) return target;
-  const absolute = /^http:\/\/([^/?]*)(.*)$/i.exec(target);
-  if (!absolute || host === undefined || absolute[1]?.toLowerCase() !== host.toLowerCase()) return undefined;
-  const rest = absolute[2] ?? '';
+  const absolute = /^(https?):\/\/([^/?]*)(.*)$/i.exec(target);
+  if (!absolute || absolute[1]?.toLowerCase() !== proto) return undefined;
+  if (host === undefined || absolute[2]?.toLowerCase() !== host.toLowerCase()) return undefined;
+  const rest = absolute[3] ?? '';
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-function without(headers: string[], names: Set<string>): string[] {
-  const kept: string[] = [];
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = headers[i] as string;
-    const lower = name.toLowerCase();
-    if (!names.has(lower) || lower === 'content-length') kept.push(name, headers[i + 1] as string);
-  }
-  return kept;
+function hostName(host: string): string {
+  return host.replace(/:\d*$/, '').toLowerCase();
+}
+
+/** Lines without those of the headers named; they were written here, so each is one header. */
+function withoutLines(lines: string, names: ReadonlySet<string>): string {
+  return lines
+    .split('\r\n')
+    .filter((line) => line !== '' && !names.has(line.slice(0, line.indexOf(':')).toLowerCase()))
+    .map((line) => `${line}\r\n`)
+    .join('');
 }
 
 function bad(message: string): Refusal {
@@ -158,11 +226,30 @@ const CONNECTION_ONLY = new Set([
   'upgrade',
 ]);
 
+/** Request headers that are looked at; those without a case of their own do not go on. */
+const KNOWN = new Map(
+  [
+    ...CONNECTION_ONLY,
+    'host',
+    'cookie',
+    'content-length',
+    'expect',
+    'trailer',
+    'http2-settings',
+    'x-forwarded-for',
+    'x-forwarded-proto',
+    'x-forwarded-host',
+    'forwarded',
+    'x-request-id',
+  ].map((name) => [name, name]),
+);
+
 /** Some servers (CGI and its heirs) take `Content_Length` for `Content-Length`. */
 const LOOKALIKES = new Set([
   'connection',
   'content-length',
   'expect',
+  'forwarded',
   'host',
   'te',
   'transfer-encoding',
@@ -174,4 +261,5 @@ const LOOKALIKES = new Set([
 ]);
 
 const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(:\d{1,5})?$/i;
+const LENGTH = /^\d{1,15}$/;
 const REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;

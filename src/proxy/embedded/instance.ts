@@ -1,13 +1,18 @@
-import { Pool } from 'undici';
-import type { Route } from '../port.ts';
-import type { Candidate } from './balancer.ts';
-import { tolerantConnector } from './connector.ts';
-import { LIMITS } from './limits.ts';
+import type { Socket } from 'node:net';
+import type { Figures, Route } from '../port.ts';
+import { Counts } from './figures.ts';
+import type { Candidate } from './group.ts';
+import { InstanceConnection, openConnection } from './http1/instance-connection.ts';
 
-/** A request or an upgraded connection that an instance is busy with. */
+/** What an instance is busy with. */
 export interface InFlight {
+  readonly kind: 'request' | 'websocket' | 'events' | 'connection';
   /** Ends it now: the drain's deadline has passed. */
   cut(): void;
+  /** Ends it in a way that its client understands, soon; what would end by itself has no such way. */
+  goAway?(): void;
+  /** Looks whether it has taken too long; `now` as Date.now(). */
+  check?(now: number): void;
 }
 
 /** One instance at one address, with its connections and what it is busy with; outlives its route until that has ended. */
@@ -15,36 +20,34 @@ export class Instance implements Candidate {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  revision: number;
   weight: number;
-  ejectedUntil = 0;
   readonly inFlight = new Set<InFlight>();
   readonly #onIdle: (instance: Instance) => void;
-  #kept: Pool | undefined;
-  #fresh: Pool | undefined;
+  readonly #counts = new Map<number, Counts>();
+  readonly #idle: InstanceConnection[] = [];
+  /** of the connections that are kept: those of an earlier one are not */
+  #generation = 0;
+  #revision: number;
+  /** of the revision that it serves now */
+  counts: Counts;
 
   constructor(route: Route, onIdle: (instance: Instance) => void) {
     this.name = route.instance;
     this.host = route.host;
     this.port = route.port;
-    this.revision = route.revision;
     this.weight = route.weight;
+    this.#revision = route.revision;
+    this.counts = this.#countsOf(route.revision);
     this.#onIdle = onIdle;
   }
 
-  /** Connections that are used again: only for requests that may be sent twice. */
-  get kept(): Pool {
-    this.#kept ??= this.#pool({ pipelining: 1, headersTimeout: LIMITS.response });
-    return this.#kept;
+  get revision(): number {
+    return this.#revision;
   }
 
-  /**
-   * A connection for every request: an instance that closes an idle connection at the moment it is used again would
-   * lose a request that must not be repeated. The response time-out is the caller's, who knows when the upload ends.
-   */
-  get fresh(): Pool {
-    this.#fresh ??= this.#pool({ pipelining: 0, headersTimeout: 0 });
-    return this.#fresh;
+  set revision(revision: number) {
+    this.#revision = revision;
+    this.counts = this.#countsOf(revision);
   }
 
   enter(work: InFlight): void {
@@ -55,30 +58,71 @@ export class Instance implements Candidate {
     if (this.inFlight.delete(work) && this.inFlight.size === 0) this.#onIdle(this);
   }
 
-  /** No new requests for a second, while others can take them. */
-  eject(): void {
-    this.ejectedUntil = Date.now() + LIMITS.eject;
+  /** A connection that was used before: only for what may be asked twice, since the instance may be closing it just now. */
+  takeIdle(): InstanceConnection | undefined {
+    for (;;) {
+      const connection = this.#idle.pop();
+      if (connection === undefined || !isStale(connection, Date.now())) return connection;
+      connection.destroy();
+    }
+  }
+
+  /** A connection of its own; returns the way to give up. */
+  connect(
+    onConnected: (connection: InstanceConnection) => void,
+    onFailed: (error: Error) => void,
+  ): () => void {
+    return openConnection(this, (socket) => onConnected(this.#connection(socket)), onFailed);
+  }
+
+  /** A bare one, for what is not HTTP/1; returns the way to give up. */
+  connectBare(onConnected: (socket: Socket) => void, onFailed: (error: Error) => void): () => void {
+    return openConnection(this, onConnected, onFailed);
   }
 
   /** Closes the connections without a request now, the others after theirs. */
   closeIdle(): void {
-    for (const pool of [this.#kept, this.#fresh]) pool?.close().catch(() => undefined);
-    this.#kept = undefined;
-    this.#fresh = undefined;
+    this.#generation++;
+    for (const connection of this.#idle.splice(0)) connection.destroy();
   }
 
-  #pool(options: Pool.Options): Pool {
-    const host = this.host.includes(':') ? `[${this.host}]` : this.host;
-    return new Pool(`http://${host}:${this.port}`, {
-      connections: null,
-      connect: tolerantConnector(),
-      keepAliveTimeout: LIMITS.upstreamIdle,
-      keepAliveMaxTimeout: LIMITS.upstreamIdleAnnounced,
-      keepAliveTimeoutThreshold: 1_000,
-      maxHeaderSize: 4 * LIMITS.headBytes,
-      // an event stream may be silent for hours; a peer that vanished is found by TCP keep-alive
-      bodyTimeout: 0,
-      ...options,
-    });
+  /** Looks after deadlines; `now` as Date.now(). */
+  check(now: number): void {
+    for (const work of this.inFlight) work.check?.(now);
+    // the oldest come first
+    while (this.#idle[0] !== undefined && isStale(this.#idle[0], now)) this.#idle.shift()?.destroy();
   }
+
+  figures(ejections: number): Figures[] {
+    return [...this.#counts].map(([revision, counts]) =>
+      counts.figures(this.name, revision, revision === this.#revision ? ejections : 0),
+    );
+  }
+
+  #connection(socket: Socket): InstanceConnection {
+    return new InstanceConnection(socket, this.#generation, this.#onFree);
+  }
+
+  readonly #onFree = (connection: InstanceConnection, reusable: boolean): void => {
+    if (reusable && connection.generation === this.#generation) {
+      connection.idleSince = Date.now();
+      this.#idle.push(connection);
+      return;
+    }
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    if (reusable) connection.destroy();
+  };
+
+  #countsOf(revision: number): Counts {
+    const known = this.#counts.get(revision);
+    if (known) return known;
+    const counts = new Counts();
+    this.#counts.set(revision, counts);
+    return counts;
+  }
+}
+
+function isStale({ idleSince, idleFor }: InstanceConnection, now: number): boolean {
+  return now - idleSince >= idleFor;
 }

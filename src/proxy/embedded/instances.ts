@@ -1,11 +1,18 @@
-import type { Drained, Route } from '../port.ts';
-import { Instance } from './instance.ts';
+import type { TrafficPolicy } from '../../domain/traffic.ts';
+import type { Drained, Figures, Route } from '../port.ts';
+import { type InFlight, Instance } from './instance.ts';
 
 /** The instances of one service: those of its table, and those that have left it and are still busy. */
 export class Instances {
   readonly #all = new Map<string, Instance>();
   #inTable = new Set<Instance>();
   readonly #waiters = new Set<() => void>();
+  readonly #ejections: (instance: Instance) => number;
+
+  /** `ejections`: how often an instance was taken out. */
+  constructor(ejections: (instance: Instance) => number) {
+    this.#ejections = ejections;
+  }
 
   /** Takes the routes of a table over; the instances come back in their order. */
   apply(routes: readonly Route[]): Instance[] {
@@ -20,16 +27,38 @@ export class Instances {
   }
 
   /**
-   * Resolves when the instance has nothing in flight. After `deadlineMs` what is left is cut, and counted. An aborted
-   * signal ends the wait and cuts nothing.
+   * Resolves when the instance has nothing in flight. WebSockets and event streams are told to go after their grace
+   * times; after `deadlineMs` what is left is cut. An aborted signal ends the wait and cuts nothing.
    */
-  async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
+  async drained(
+    name: string,
+    graces: TrafficPolicy['drain'],
+    deadlineMs: number,
+    signal?: AbortSignal,
+  ): Promise<Drained> {
     for (const instance of this.#named(name)) instance.closeIdle();
-    const end = await this.#idle(name, deadlineMs, signal);
-    if (end !== 'deadline') return { cut: 0, websockets: 0, streams: 0 };
-    const left = this.#named(name).flatMap(({ inFlight }) => [...inFlight]);
+    const websockets = this.#sendAwayAfter(name, 'websocket', graces.websocket);
+    const streams = this.#sendAwayAfter(name, 'events', graces.events);
+    const end = await this.#until(() => this.#busyWith(name).length === 0, deadlineMs, signal);
+    const left = end === 'deadline' ? this.#busyWith(name) : [];
     for (const work of left) work.cut();
-    return { cut: left.length, websockets: 0, streams: 0 };
+    const gone = ({ told }: SentAway) => [...told].filter((work) => !left.includes(work)).length;
+    for (const each of [websockets, streams]) clearTimeout(each.timer);
+    return { cut: left.length, websockets: gone(websockets), streams: gone(streams) };
+  }
+
+  /** Resolves when none has anything in flight, at the latest after `deadlineMs`. */
+  async idle(deadlineMs: number): Promise<void> {
+    await this.#until(() => [...this.#all.values()].every(({ inFlight }) => inFlight.size === 0), deadlineMs);
+  }
+
+  /** Looks after deadlines; `now` as Date.now(). */
+  check(now: number): void {
+    for (const instance of this.#all.values()) instance.check(now);
+  }
+
+  figures(): Figures[] {
+    return [...this.#all.values()].flatMap((instance) => instance.figures(this.#ejections(instance)));
   }
 
   /** Cuts everything and closes every connection. */
@@ -40,9 +69,25 @@ export class Instances {
     }
   }
 
-  #idle(name: string, deadlineMs: number, signal?: AbortSignal): Promise<'idle' | 'deadline' | 'aborted'> {
-    const busy = () => this.#named(name).some(({ inFlight }) => inFlight.size > 0);
-    if (!busy()) return Promise.resolve('idle');
+  #sendAwayAfter(name: string, kind: InFlight['kind'], graceMs: number): SentAway {
+    const told = new Set<InFlight>();
+    const timer = setTimeout(() => {
+      for (const work of this.#busyWith(name)) {
+        if (work.kind !== kind) continue;
+        told.add(work);
+        work.goAway?.();
+      }
+    }, graceMs);
+    return { told, timer };
+  }
+
+  /** Waits for a condition that holds once something has become idle. */
+  #until(
+    idle: () => boolean,
+    deadlineMs: number,
+    signal?: AbortSignal,
+  ): Promise<'idle' | 'deadline' | 'aborted'> {
+    if (idle()) return Promise.resolve('idle');
     return new Promise((resolve) => {
       const finish = (end: 'idle' | 'deadline' | 'aborted') => {
         clearTimeout(timer);
@@ -51,7 +96,7 @@ export class Instances {
         resolve(end);
       };
       const check = () => {
-        if (!busy()) finish('idle');
+        if (idle()) finish('idle');
       };
       const abort = () => finish('aborted');
       const timer = setTimeout(finish, deadlineMs, 'deadline');
@@ -60,12 +105,16 @@ export class Instances {
     });
   }
 
+  #busyWith(name: string): InFlight[] {
+    return this.#named(name).flatMap(({ inFlight }) => [...inFlight]);
+  }
+
   #named(name: string): Instance[] {
     return [...this.#all.values()].filter((instance) => instance.name === name);
   }
 
   #instance(route: Route): Instance {
-    const key = `${route.instance} ${route.host} ${route.port}`;
+    const key = keyOf({ name: route.instance, host: route.host, port: route.port });
     const known = this.#all.get(key);
     if (known === undefined) {
       const instance = new Instance(route, this.#onIdle);
@@ -85,6 +134,15 @@ export class Instances {
   #dropIfDone(instance: Instance): void {
     if (instance.inFlight.size > 0 || this.#inTable.has(instance)) return;
     instance.closeIdle();
-    this.#all.delete(`${instance.name} ${instance.host} ${instance.port}`);
+    this.#all.delete(keyOf(instance));
   }
+}
+
+interface SentAway {
+  told: Set<InFlight>;
+  timer: NodeJS.Timeout;
+}
+
+function keyOf({ name, host, port }: Pick<Instance, 'name' | 'host' | 'port'>): string {
+  return `${name} ${host} ${port}`;
 }

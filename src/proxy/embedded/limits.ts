@@ -1,23 +1,26 @@
-/** The bounds of the embedded data plane; times in milliseconds. */
+/** Bounds of the embedded data plane that no table sets; times in milliseconds, sizes in bytes. */
 export const LIMITS = {
-  connect: 5_000,
-  /** from the last byte of the request to the head of the answer */
-  response: 60_000,
   /** further attempts after the first */
   retries: 3,
-  eject: 1_000,
-  held: 1_000,
-  hold: 30_000,
   /** held requests that go on in one turn of the event loop: an instance that has just come back is not flooded */
   releaseBatch: 8,
   /** below the 5 s of the smallest servers in use, most of which announce none */
   upstreamIdle: 1_000,
   upstreamIdleAnnounced: 4_000,
+  /** head of an instance's answer */
+  answerHead: 65_536,
+  /** kept of what a client has sent before anybody is ready for it */
+  ahead: 65_536,
+  /** written to a socket and not taken yet, before the other side has to wait */
+  buffered: 262_144,
+  /** up to this size it is cheaper to copy parts together than to write them one by one */
+  copied: 16_384,
   /** the longest that the rest of an upload is read and thrown away after an early answer */
   linger: 30_000,
-  clientIdle: 75_000,
-  clientHead: 15_000,
-  headBytes: 16_384,
+  /** for a client to close, once it was told to */
+  closing: 5_000,
+  /** between two looks at deadlines */
+  tick: 250,
   /** idle client connections stay open this long after a listener stopped: requests already on the wire still get an answer */
   closeIdleAfter: 1_000,
   /** requests in flight when the process is told to end, or a service moves to another port */

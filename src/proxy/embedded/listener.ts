@@ -1,49 +1,62 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { UnideployError } from '../../errors.ts';
 import type { ListenAddress } from '../port.ts';
-import { ClientResponse, Exchange, type ListenerState } from './exchange.ts';
+import type { Downstream } from './downstream.ts';
+import { Exchange } from './exchange.ts';
+import type { RequestHead } from './headers.ts';
+import { ClientConnection, type ClientSite } from './http1/client-connection.ts';
 import { LIMITS } from './limits.ts';
-import type { Log } from './log.ts';
+import { Matches } from './match.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Service } from './service.ts';
+import { Unserved } from './unserved.ts';
 import { upgrade } from './upgrade.ts';
 
-type HttpServer = Server<typeof IncomingMessage, typeof ClientResponse>;
+/** Makes a server listen on an address. */
+export type ListenOn = (server: Server, address: ListenAddress) => void;
 
-/** The open port of a service. */
-export class Listener {
-  readonly #server: HttpServer;
+export const listenOnPort: ListenOn = (server, { host, port }) => {
+  server.listen({ host, port, backlog: BACKLOG });
+};
+
+/** An open port, and the services that share it. */
+export class Listener implements ClientSite {
+  closing = false;
+  readonly services = new Set<Service>();
+  longestHead = 0;
+  timeouts = { head: 0, body: 0, idle: 0 };
+  readonly #server: Server;
   /** the address asked for; its port may be 0 */
   readonly #asked: ListenAddress;
-  readonly #sockets: Set<Socket>;
-  readonly #state: ListenerState;
+  readonly #connections = new Set<ClientConnection>();
+  /** taken over from a connection */
+  readonly #upgraded = new Set<Socket>();
+  #matches = new Matches<Service>([]);
 
-  private constructor(server: HttpServer, asked: ListenAddress, sockets: Set<Socket>, state: ListenerState) {
+  private constructor(server: Server, asked: ListenAddress) {
     this.#server = server;
     this.#asked = asked;
-    this.#sockets = sockets;
-    this.#state = state;
   }
 
-  /** Opens the port (UD_PORT_IN_USE where it cannot be). */
-  static async open(asked: ListenAddress, service: Service, log: Log): Promise<Listener> {
-    const sockets = new Set<Socket>();
-    const state = { closing: false };
-    const server = httpServer(service, state, log);
-    server.on('connection', (socket: Socket) => {
-      // a request that went on as a plain one (upgrade.ts) comes again with the same socket
-      if (sockets.has(socket)) return;
-      sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
+  /** Opens the port (UD_PORT_IN_USE where it cannot be); whoever serves there has to be in place already. */
+  static async open(asked: ListenAddress, service: Service, listenOn: ListenOn): Promise<Listener> {
+    const server = createServer({
+      noDelay: true,
+      keepAlive: true,
+      // Node's types do not know it yet
+      ...({ highWaterMark: LIMITS.buffered } as object),
     });
+    const listener = new Listener(server, asked);
+    listener.add(service);
+    server.on('connection', (socket) => listener.#take(socket));
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(cannotListen(asked, error)));
-      server.listen({ host: asked.host, port: asked.port, backlog: 4096 }, resolve);
+      server.once('listening', resolve);
+      listenOn(server, asked);
     });
     // an accept that failed for want of descriptors: the next one may not
     server.on('error', () => undefined);
-    return new Listener(server, asked, sockets, state);
+    return listener;
   }
 
   get address(): ListenAddress {
@@ -56,94 +69,95 @@ export class Listener {
     return host === this.#asked.host && (port === this.#asked.port || port === this.address.port);
   }
 
+  add(service: Service): void {
+    this.services.add(service);
+    this.refresh();
+  }
+
+  /** Takes a service away; false: it is the last one, and stays until the listener has closed. */
+  delete(service: Service): boolean {
+    if (this.services.size === 1) return false;
+    this.services.delete(service);
+    this.refresh();
+    return true;
+  }
+
+  /** Takes the policies of its services over. */
+  refresh(): void {
+    const policies = [...this.services].map(({ policy }) => policy);
+    const most = (pick: (policy: Service['policy']) => number) => Math.max(0, ...policies.map(pick));
+    this.#matches = new Matches([...this.services].map((of) => ({ of, match: of.policy.match })));
+    this.longestHead = most(({ limits }) => limits.head);
+    this.timeouts = {
+      head: most(({ timeouts }) => timeouts.head),
+      body: most(({ timeouts }) => timeouts.body),
+      idle: most(({ timeouts }) => timeouts.idle),
+    };
+  }
+
+  exchange(head: RequestHead, downstream: Downstream) {
+    const service = this.#matches.find(head.host, head.path);
+    if (service === undefined) return new Unserved(downstream, NO_SERVICE);
+    service.requests++;
+    if (service.answersHealth(head)) return new Unserved(downstream, HELD_HEALTH);
+    return new Exchange(service, head, downstream);
+  }
+
+  upgrade(head: RequestHead, socket: Socket, ahead: Buffer): void {
+    const service = this.#matches.find(head.host, head.path);
+    this.#upgraded.add(socket);
+    socket.once('close', () => this.#upgraded.delete(socket));
+    if (service === undefined) refuseRaw(socket, NO_SERVICE);
+    else upgrade(service, head, socket, ahead);
+  }
+
+  onUnreadable(refusal: Refusal): void {
+    const [only] = this.services;
+    if (this.services.size !== 1 || only === undefined) return;
+    only.requests++;
+    only.refused(refusal.reason);
+  }
+
+  onLeft(connection: ClientConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  /** Looks after deadlines; `now` as Date.now(). */
+  check(now: number): void {
+    for (const connection of this.#connections) connection.check(now);
+  }
+
   /**
-   * Takes no more connections; resolves when the last one has ended, at the latest after `graceMs`. http.Server's own
-   * `close` would race with requests on idle connections: this one answers those first, with `Connection: close`.
+   * Takes no more connections; resolves when the last one has ended, at the latest after `graceMs`. Requests that are on
+   * the wire already are still answered, with `Connection: close`.
    */
   async close(graceMs: number): Promise<void> {
-    this.#state.closing = true;
+    this.closing = true;
     const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
-    NetServer.prototype.close.call(this.#server);
-    const closeIdle = () => this.#server.closeIdleConnections();
+    this.#server.close();
+    const closeIdle = () => {
+      for (const connection of this.#connections) connection.closeIdle();
+    };
     let repeat: NodeJS.Timeout | undefined;
     const idle = setTimeout(
       () => {
         closeIdle();
         // an answer that had begun before the close says keep-alive: its connection becomes idle later
-        repeat = setInterval(closeIdle, 250);
+        repeat = setInterval(closeIdle, LIMITS.tick);
       },
       Math.min(LIMITS.closeIdleAfter, graceMs),
     );
     const cut = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
+      for (const connection of this.#connections) connection.cut();
+      for (const socket of this.#upgraded) socket.destroy();
     }, graceMs);
     await closed;
     for (const timer of [idle, repeat, cut]) clearTimeout(timer);
-    this.#server.close(() => undefined); // stops the interval of http.Server that checks for slow clients
   }
-}
 
-function httpServer(service: Service, state: ListenerState, log: Log): HttpServer {
-  const serve = (req: IncomingMessage, res: ClientResponse) => {
-    try {
-      new Exchange(service, state, req, res).start();
-    } catch (error) {
-      // a request that we stumble over must not take the others with it
-      log('error', 'a request failed', { service: service.name, error: String(error) });
-      service.failures++;
-      res.destroy();
-    }
-  };
-  const server = createServer(
-    {
-      ServerResponse: ClientResponse,
-      keepAliveTimeout: LIMITS.clientIdle,
-      headersTimeout: LIMITS.clientHead,
-      requestTimeout: 0,
-      connectionsCheckingInterval: 5_000,
-      maxHeaderSize: LIMITS.headBytes,
-      noDelay: true,
-      keepAlive: true,
-    },
-    serve,
-  );
-  server.on('checkContinue', serve);
-  server.on('upgrade', (req, socket, head) => upgrade(server, service, req, socket as Socket, head));
-  server.on('connect', (_req, socket) => {
-    socket.on('error', () => socket.destroy());
-    fail(service, socket as Socket, { status: 405, reason: 'method', message: 'CONNECT is not served' });
-  });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const refusal = unreadable(error);
-    if (refusal === undefined || answering(socket as Socket)) socket.destroy();
-    else fail(service, socket as Socket, refusal);
-  });
-  return server;
-}
-
-function fail(service: Service, socket: Socket, refusal: Refusal): void {
-  service.requests++;
-  service.failures++;
-  refuseRaw(socket, refusal);
-}
-
-/** What to say to a client whose request cannot be read; nothing where it has gone. */
-function unreadable({ code }: NodeJS.ErrnoException): Refusal | undefined {
-  if (code === 'HPE_HEADER_OVERFLOW')
-    return { status: 431, reason: 'bad-request', message: `the header is over ${LIMITS.headBytes} bytes` };
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return { status: 408, reason: 'bad-request', message: 'the request came too slowly' };
-  // the end of the connection in the midst of a request
-  if (code === 'HPE_INVALID_EOF_STATE') return undefined;
-  if (code?.startsWith('HPE_'))
-    return { status: 400, reason: 'bad-request', message: 'the request is not valid HTTP/1.1' };
-  return undefined;
-}
-
-/** Whether an answer has begun on the connection: another one in its midst would be taken for part of it. */
-function answering(socket: Socket): boolean {
-  const { _httpMessage } = socket as Socket & { _httpMessage?: ClientResponse | null };
-  return _httpMessage?.headersSent === true;
+  #take(socket: Socket): void {
+    this.#connections.add(new ClientConnection(socket, this));
+  }
 }
 
 function cannotListen({ host, port }: ListenAddress, error: NodeJS.ErrnoException): UnideployError {
@@ -154,3 +168,7 @@ function cannotListen({ host, port }: ListenAddress, error: NodeJS.ErrnoExceptio
     { cause: error },
   );
 }
+
+const BACKLOG = 4096;
+const NO_SERVICE: Refusal = { status: 404, reason: 'no-service', message: 'no service takes this request' };
+const HELD_HEALTH: Refusal = { status: 200, reason: 'held', message: 'held' };

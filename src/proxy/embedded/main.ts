@@ -20,7 +20,7 @@ async function main(): Promise<void> {
     process.exit(2);
   }
   const files = planeFiles(isAbsolute(values.state) ? values.state : resolve(values.state));
-  const plane = new Plane(log);
+  const plane = new Plane({ log });
   const app = controlServer(plane, () => void end(0, 'stopped'));
 
   let ending = false;

@@ -1,43 +1,69 @@
 import { UnideployError } from '../../errors.ts';
-import type { Drained, RoutingTable, TableStatus } from '../port.ts';
+import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
 import { readTable } from '../table.ts';
+import { AccessLog } from './access-log.ts';
 import { LIMITS } from './limits.ts';
-import { Listener } from './listener.ts';
+import { Listener, type ListenOn, listenOnPort } from './listener.ts';
 import type { Log } from './log.ts';
+import { sameClaim } from './match.ts';
 import { Service } from './service.ts';
+
+export interface PlaneOptions {
+  log?: Log;
+  /** how a listener gets its port */
+  listenOn?: ListenOn;
+  /** the file of the access log; without it none is written */
+  accessLog?: string;
+}
 
 /** All services of one data-plane process. */
 export class Plane {
   readonly #log: Log;
+  readonly #listenOn: ListenOn;
+  readonly #access: AccessLog | undefined;
   readonly #services = new Map<string, Served>();
-  /** tables of one service are applied one after another */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #listeners = new Set<Listener>();
+  readonly #leaving = new Set<Served>();
+  /** tables are applied one after another: services may share a listener */
+  #turn: Promise<unknown> = Promise.resolve();
+  readonly #clock: NodeJS.Timeout;
 
-  constructor(log: Log = () => undefined) {
+  constructor({ log = () => undefined, listenOn = listenOnPort, accessLog }: PlaneOptions = {}) {
     this.#log = log;
+    this.#listenOn = listenOn;
+    if (accessLog !== undefined)
+      this.#access = new AccessLog(accessLog, (error) =>
+        log('error', 'access log', { error: error.message }),
+      );
+    this.#clock = setInterval(() => this.#check(), LIMITS.tick);
+    this.#clock.unref();
   }
 
   /** Applies a table whole, or throws (UD_TABLE_REFUSED, UD_PORT_IN_USE) and leaves everything as it was. */
   apply(name: string, value: unknown): Promise<TableStatus> {
-    return this.#inTurn(name, async () => {
+    return this.#inTurn(async () => {
       const table = readTable(name, value);
       const served = this.#services.get(name);
-      if (served === undefined) return this.#open(table);
-      const { service, listener } = served;
-      if (table.version <= service.table.version) throw notNewer(table, service.table.version);
-      if (!listener.serves(table.listen)) {
-        served.listener = await Listener.open(table.listen, service, this.#log);
-        listener
-          .close(LIMITS.softClose)
-          .catch((error) => this.#log('error', 'close', { error: String(error) }));
-      }
-      return this.#take(served, table);
+      if (served && table.version <= served.service.table.version)
+        throw notNewer(table, served.service.table.version);
+      const service = served?.service ?? this.#newService(table);
+      const listener = await this.#listenerFor(table, service, served?.listener);
+      service.apply(table);
+      listener.add(service);
+      if (served && served.listener !== listener)
+        void this.#release(served.listener, service, LIMITS.softClose);
+      const now = { service, listener };
+      this.#services.set(name, now);
+      const { version, hold, routes } = table;
+      const weights = Object.fromEntries(routes.map(({ instance, weight }) => [instance, weight]));
+      this.#log('info', 'table applied', { service: name, version, hold, listen: listener.address, weights });
+      return statusOf(now);
     });
   }
 
   /** Closes a service's listener when its last request has ended, at the latest after `graceMs`. Idempotent. */
   async remove(name: string, graceMs: number): Promise<void> {
-    const closed = await this.#inTurn(name, async () => {
+    const closed = await this.#inTurn(async () => {
       const served = this.#services.get(name);
       this.#services.delete(name);
       // not awaited here: a new table of the same name need not wait for the last request of this one
@@ -50,52 +76,86 @@ export class Plane {
     return [...this.#services.values()].map(statusOf);
   }
 
+  /** What was counted, by instance and revision; nothing of an unknown service. */
+  figures(name: string): Figures[] {
+    return this.#services.get(name)?.service.figures() ?? [];
+  }
+
+  /** What active checks have found. */
+  verdict(name: string, instance: string, healthy: boolean): void {
+    this.#services.get(name)?.service.verdict(instance, healthy);
+  }
+
   /** See `DataPlane.drained`; an aborted signal ends the wait and cuts nothing. */
   async drained(name: string, instance: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
     const served = this.#services.get(name);
     return served
-      ? served.service.instances.drained(instance, deadlineMs, signal)
+      ? served.service.drained(instance, deadlineMs, signal)
       : { cut: 0, websockets: 0, streams: 0 };
   }
 
   /** Ends all services as `remove` does. */
   async close(graceMs: number): Promise<void> {
     await Promise.all([...this.#services.keys()].map((name) => this.remove(name, graceMs)));
+    clearInterval(this.#clock);
+    this.#access?.close();
   }
 
-  async #open(table: RoutingTable): Promise<TableStatus> {
-    const service = new Service(table);
+  #newService(table: RoutingTable): Service {
+    const service = new Service(table, (name, access) => this.#access?.write(name, access));
     // the first request must find the routes
     service.apply(table);
-    const listener = await Listener.open(table.listen, service, this.#log);
-    const served = { service, listener };
-    this.#services.set(table.service, served);
-    return this.#take(served, table);
+    return service;
   }
 
-  #take(served: Served, table: RoutingTable): TableStatus {
-    served.service.apply(table);
-    const { service, version, hold, routes } = table;
-    const weights = Object.fromEntries(routes.map(({ instance, weight }) => [instance, weight]));
-    this.#log('info', 'table applied', { service, version, hold, listen: served.listener.address, weights });
-    return statusOf(served);
+  /** The listener that the table asks for: the one that is open already, or a new one. */
+  async #listenerFor(
+    table: RoutingTable,
+    service: Service,
+    current: Listener | undefined,
+  ): Promise<Listener> {
+    const shared = table.listen.port === 0 ? undefined : this.#listenerAt(table.listen);
+    const open = current?.serves(table.listen) ? current : shared;
+    if (open) {
+      refuseClaimed(table, open);
+      return open;
+    }
+    const listener = await Listener.open(table.listen, service, this.#listenOn);
+    this.#listeners.add(listener);
+    return listener;
   }
 
-  async #close({ service, listener }: Served, graceMs: number): Promise<void> {
+  #listenerAt(listen: ListenAddress): Listener | undefined {
+    return [...this.#listeners].find((listener) => !listener.closing && listener.serves(listen));
+  }
+
+  async #close(served: Served, graceMs: number): Promise<void> {
+    const { service, listener } = served;
     service.end();
-    await listener.close(graceMs);
-    service.instances.close();
+    this.#leaving.add(served);
+    await this.#release(listener, service, graceMs);
+    await service.ended(graceMs);
+    service.close();
+    this.#leaving.delete(served);
     this.#log('info', 'service removed', { service: service.name });
   }
 
-  #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(name) ?? Promise.resolve();
-    const turn = before.then(work, work);
-    this.#turns.set(name, turn);
-    const forget = () => {
-      if (this.#turns.get(name) === turn) this.#turns.delete(name);
-    };
-    turn.then(forget, forget);
+  /** Takes a service from a listener, and closes it where that was the last one. */
+  async #release(listener: Listener, service: Service, graceMs: number): Promise<void> {
+    if (listener.delete(service)) return;
+    await listener.close(graceMs);
+    this.#listeners.delete(listener);
+  }
+
+  #check(): void {
+    const now = Date.now();
+    for (const listener of this.#listeners) listener.check(now);
+    for (const { service } of [...this.#services.values(), ...this.#leaving]) service.check(now);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work, work);
+    this.#turn = turn.catch(() => undefined);
     return turn;
   }
 }
@@ -107,6 +167,27 @@ interface Served {
 
 function statusOf({ service, listener }: Served): TableStatus {
   return service.status(listener.address);
+}
+
+function refuseClaimed(table: RoutingTable, listener: Listener): void {
+  for (const { name, policy } of listener.services) {
+    if (name === table.service) continue;
+    const claim = sameClaim(table.traffic.match, policy.match);
+    const { host, port } = listener.address;
+    const apart =
+      table.traffic.mode === 'http' &&
+      policy.mode === 'http' &&
+      (table.traffic.tls === null) === (policy.tls === null);
+    if (claim === undefined && apart) continue;
+    const taken = claim
+      ? `requests for ${claim.host ?? 'any host'} below ${claim.path}`
+      : 'connections of another kind';
+    throw new UnideployError(
+      'UD_PORT_IN_USE',
+      `${name} takes ${taken} on ${host}:${port} already`,
+      'choose another `listen` address, or other hosts and paths',
+    );
+  }
 }
 
 function notNewer(table: RoutingTable, current: number): UnideployError {

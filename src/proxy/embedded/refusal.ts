@@ -1,5 +1,7 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { AnswerHead } from './headers.ts';
+import type { Fields } from './http1/llhttp.ts';
 
 /** An answer of the proxy's own. `reason` is a stable word for machines, `message` one line for people. */
 export interface Refusal {
@@ -12,31 +14,45 @@ export interface Refusal {
   close?: boolean;
 }
 
-/** Answers with a refusal, of which no part may have been sent, up to the end of the answer. */
-export function writeRefusal(res: ServerResponse, refusal: Refusal): void {
-  const body = `${refusal.message}\n`;
-  res.writeHead(refusal.status, refusalHeaders(refusal, body));
-  res.write(body);
+/** A refusal as an answer with a body. */
+export function refusalAnswer(refusal: Refusal): { head: AnswerHead; body: Buffer } {
+  const body = Buffer.from(`${refusal.message}\n`);
+  return {
+    head: {
+      status: refusal.status,
+      reason: STATUS_CODES[refusal.status] ?? '',
+      fields: NO_FIELDS,
+      dropped: undefined,
+      added: refusalHeaders(refusal, body.length),
+      length: body.length,
+    },
+    body,
+  };
 }
 
-/** The same on a bare socket, which is closed: after an upgrade, or where no request could be read. */
-export function refuseRaw(socket: Duplex, refusal: Refusal): void {
-  if (!socket.writable) {
-    socket.destroy();
-    return;
-  }
+/** The same as the last words on an HTTP/1 connection. */
+export function refusalText(refusal: Refusal): string {
   const body = `${refusal.message}\n`;
   const lines = [`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`];
-  for (const [name, value] of Object.entries(refusalHeaders(refusal, body))) lines.push(`${name}: ${value}`);
-  socket.end(`${lines.join('\r\n')}\r\nConnection: close\r\n\r\n${body}`, () => socket.destroy());
+  for (const [name, value] of refusalHeaders(refusal, Buffer.byteLength(body)))
+    lines.push(`${name}: ${value}`);
+  return `${lines.join('\r\n')}\r\nConnection: close\r\n\r\n${body}`;
 }
 
-function refusalHeaders(refusal: Refusal, body: string): Record<string, string> {
-  const headers: Record<string, string> = {
-    'Content-Type': 'text/plain; charset=utf-8',
-    'Content-Length': String(Buffer.byteLength(body)),
-    'X-Unideploy-Proxy': refusal.reason,
-  };
-  if (refusal.retryAfter !== undefined) headers['Retry-After'] = String(refusal.retryAfter);
+/** The same on a bare socket, which is closed: after an upgrade. */
+export function refuseRaw(socket: Duplex, refusal: Refusal): void {
+  if (socket.writable) socket.end(refusalText(refusal), () => socket.destroy());
+  else socket.destroy();
+}
+
+function refusalHeaders(refusal: Refusal, length: number): [string, string][] {
+  const headers: [string, string][] = [
+    ['Content-Type', 'text/plain; charset=utf-8'],
+    ['Content-Length', String(length)],
+    ['X-Unideploy-Proxy', refusal.reason],
+  ];
+  if (refusal.retryAfter !== undefined) headers.push(['Retry-After', String(refusal.retryAfter)]);
   return headers;
 }
+
+const NO_FIELDS: Fields = { count: 0, name: () => '', value: () => '' };

@@ -1,60 +1,54 @@
-import type { EventEmitter } from 'node:events';
-import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { Agent, type ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import httpProxy from 'http-proxy';
-import { requestHead } from './headers.ts';
+import type { RequestHead } from './headers.ts';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
+import { PartingSocket } from './parting.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Routed, Service } from './service.ts';
 
-/**
- * Serves an upgrade request. WebSockets go through http-proxy; any other protocol (`curl --http2` offers h2c) is not
- * offered here, and the request goes on as a plain one, as RFC 9110 section 7.8 has it.
- */
-export function upgrade(
-  server: EventEmitter,
-  service: Service,
-  req: IncomingMessage,
-  socket: Socket,
-  head: Buffer,
-): void {
-  // node:http has taken its own away, and a reset before the upgrade is answered would end the process
+/** Takes a WebSocket to an instance, through http-proxy; `ahead` is what came with its request. */
+export function upgrade(service: Service, head: RequestHead, socket: Socket, ahead: Buffer): void {
+  // a reset before the upgrade is answered would end the process
   socket.on('error', () => socket.destroy());
-  if (req.method === 'GET' && req.headers.upgrade?.toLowerCase() === 'websocket')
-    new Upgrade(service, req, socket, head).start();
-  else servePlain(server, req, socket, head);
+  new Upgrade(service, head, socket, ahead).start();
 }
 
 class Upgrade implements Routed, InFlight {
+  readonly kind = 'websocket';
   tried: Instance[] = [];
+  readonly head: RequestHead;
   readonly #service: Service;
   readonly #req: IncomingMessage;
   readonly #client: Socket;
-  readonly #head: Buffer;
+  /** what http-proxy has in the client's place */
+  readonly #parting: PartingSocket;
   #instance: Instance | undefined;
   #upstream: Socket | undefined;
-  #late: NodeJS.Timeout | undefined;
+  #giveUp: (() => void) | undefined;
+  #deadline = Number.POSITIVE_INFINITY;
   #answered = false;
   #done = false;
 
-  constructor(service: Service, req: IncomingMessage, client: Socket, head: Buffer) {
+  constructor(service: Service, head: RequestHead, client: Socket, ahead: Buffer) {
     this.#service = service;
-    this.#req = req;
+    this.head = head;
+    this.#req = questionOf(service, head, client);
     this.#client = client;
-    this.#head = head;
+    this.#parting = new PartingSocket(client);
+    this.#parting.on('error', () => this.#parting.destroy());
+    // what came with the request is the client's first frame
+    if (ahead.length > 0) client.unshift(ahead);
+  }
+
+  get size(): number {
+    return this.head.lines.length;
   }
 
   start(): void {
     this.#service.requests++;
-    this.#client.once('close', () => this.#end());
-    const head = requestHead(this.#req);
-    if ('status' in head) {
-      this.refuse(head);
-      return;
-    }
-    this.#req.url = head.path;
-    this.#req.headers = { ...joined(head.headers), connection: 'Upgrade', upgrade: 'websocket' };
+    this.#parting.once('close', () => this.#end());
     this.#service.route(this);
   }
 
@@ -67,50 +61,45 @@ class Upgrade implements Routed, InFlight {
     this.tried.push(instance);
     this.#instance = instance;
     instance.enter(this);
-    const upstream = connect({ host: instance.host, port: instance.port, noDelay: true, keepAlive: true });
-    this.#upstream = upstream;
-    let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
-      upstream.destroy(new Error('no connection in time'));
-    }, LIMITS.connect);
-    const failed = () => {
-      clearTimeout(timer);
-      if (this.#done) return;
-      instance.eject();
-      if (timedOut || this.tried.length > LIMITS.retries) this.refuse(timedOut ? NO_CONNECTION : UNREACHABLE);
-      else {
-        instance.leave(this);
-        this.#instance = undefined;
-        this.#service.route(this);
-      }
-    };
-    upstream.once('error', failed);
-    upstream.once('connect', () => {
-      clearTimeout(timer);
-      if (this.#done) return;
-      upstream.off('error', failed);
-      upstream.on('error', () => upstream.destroy());
-      this.#handshake(instance, upstream);
-    });
+    this.#deadline = Date.now() + this.#service.policy.timeouts.connect;
+    this.#giveUp = instance.connectBare(
+      (upstream) => {
+        this.#giveUp = undefined;
+        this.#upstream = upstream;
+        upstream.on('error', () => upstream.destroy());
+        this.#handshake(instance, upstream);
+      },
+      () => this.#retry(instance),
+    );
   }
 
   refuse(refusal: Refusal): void {
-    this.#service.failures++;
+    this.#service.refused(refusal.reason);
     refuseRaw(this.#client, refusal);
     this.#end();
   }
 
   cut(): void {
     if (this.#done) return;
-    this.#service.failures++;
-    this.#client.destroy();
+    this.#service.broke();
+    this.#parting.destroy();
     this.#end();
+  }
+
+  check(now: number): void {
+    if (now < this.#deadline) return;
+    this.#service.failed(this.#instance, 'answer');
+    this.refuse(this.#giveUp === undefined ? NO_ANSWER : NO_CONNECTION);
+  }
+
+  /** Ends the WebSocket with a close frame, 1001, to both sides; one whose upgrade is under way, when it is answered. */
+  goAway(): void {
+    this.#parting.goAway();
   }
 
   /** http-proxy has sent the request. */
   sent(request: ClientRequest): void {
-    this.#late = setTimeout(() => this.#answered || this.refuse(NO_ANSWER), LIMITS.response);
+    this.#deadline = Date.now() + this.#service.policy.timeouts.response;
     request.once('upgrade', () => this.#answer());
     request.once('response', (response) => {
       this.#answer();
@@ -119,23 +108,46 @@ class Upgrade implements Routed, InFlight {
     });
   }
 
+  /** http-proxy has sent the answer on: frames follow. */
+  opened(): void {
+    this.#parting.open();
+  }
+
   #answer(): void {
     this.#answered = true;
-    clearTimeout(this.#late);
+    this.#deadline = Number.POSITIVE_INFINITY;
+    this.#service.succeeded(this.#instance);
+  }
+
+  #retry(instance: Instance): void {
+    this.#giveUp = undefined;
+    if (this.#done) return;
+    this.#service.failed(instance, 'connect');
+    if (this.tried.length > LIMITS.retries) {
+      this.refuse(UNREACHABLE);
+      return;
+    }
+    instance.counts.retries++;
+    instance.leave(this);
+    this.#instance = undefined;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    this.#service.route(this);
   }
 
   #handshake(instance: Instance, upstream: Socket): void {
     // http-proxy only ends the client's side, which a client that never closes its own would keep half open
     upstream.once('close', () => {
-      if (this.#answered) this.#client.destroySoon();
+      if (this.#answered) this.#parting.destroySoon();
       else if (!this.#done) this.refuse(NO_UPGRADE);
     });
     underWay.set(this.#req, this);
+    underWay.set(upstream, this);
     const target = { host: instance.host, port: instance.port, protocol: 'http:' };
     proxy.ws(
       this.#req,
-      this.#client,
-      this.#head,
+      // all that http-proxy asks of a socket
+      this.#parting as unknown as Socket,
+      Buffer.alloc(0),
       { target, agent: new Connected(upstream), toProxy: true },
       () => {
         if (!this.#answered && !this.#done) this.refuse(NO_UPGRADE);
@@ -146,8 +158,9 @@ class Upgrade implements Routed, InFlight {
   #end(): void {
     if (this.#done) return;
     this.#done = true;
-    clearTimeout(this.#late);
+    this.#deadline = Number.POSITIVE_INFINITY;
     this.#service.hold.forget(this);
+    this.#giveUp?.();
     this.#upstream?.destroy();
     this.#instance?.leave(this);
   }
@@ -167,41 +180,30 @@ class Connected extends Agent {
   }
 }
 
-/** Gives a request back to the server without its offer to upgrade. */
-function servePlain(server: EventEmitter, req: IncomingMessage, socket: Socket, head: Buffer): void {
-  const lines = [`${req.method} ${req.url} HTTP/${req.httpVersion}`];
-  for (let i = 0; i + 1 < req.rawHeaders.length; i += 2) {
-    const name = req.rawHeaders[i] as string;
-    const value = req.rawHeaders[i + 1] as string;
-    const lower = name.toLowerCase();
-    if (lower === 'upgrade') continue;
-    lines.push(`${name}: ${lower === 'connection' ? withoutUpgrade(value) : value}`);
+/** The request as http-proxy wants it. */
+function questionOf(service: Service, head: RequestHead, client: Socket): IncomingMessage {
+  const req = new IncomingMessage(client);
+  req.method = head.method;
+  req.url = head.path;
+  req.httpVersion = '1.1';
+  const [, ...lines] = service.requestText(head, false).trimEnd().split('\r\n');
+  for (const line of lines) {
+    const at = line.indexOf(': ');
+    const name = line.slice(0, at).toLowerCase();
+    const before = req.headers[name];
+    req.headers[name] = before === undefined ? line.slice(at + 2) : `${before}, ${line.slice(at + 2)}`;
   }
-  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
+  req.headers.connection = 'Upgrade';
+  req.headers.upgrade = 'websocket';
+  return req;
 }
 
-function withoutUpgrade(connection: string): string {
-  const options = connection.split(',').filter((option) => option.trim().toLowerCase() !== 'upgrade');
-  return options.length > 0 ? options.join(',') : 'keep-alive';
-}
-
-function joined(headers: string[]): Record<string, string> {
-  const record: Record<string, string> = {};
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = (headers[i] as string).toLowerCase();
-    const value = headers[i + 1] as string;
-    const before = record[name];
-    record[name] = before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`;
-  }
-  return record;
-}
-
-const underWay = new WeakMap<IncomingMessage, Upgrade>();
+const underWay = new WeakMap<IncomingMessage | Socket, Upgrade>();
 const proxy = httpProxy.createProxyServer({});
 // it emits every error of a client's socket, and throws those that nobody listens to; `Upgrade` sees them itself
 proxy.on('error', () => undefined);
 proxy.on('proxyReqWs', (request, req) => underWay.get(req)?.sent(request));
+proxy.on('open', (upstream) => underWay.get(upstream)?.opened());
 
 const UNREACHABLE: Refusal = { status: 502, reason: 'connect', message: 'no instance could be reached' };
 const NO_CONNECTION: Refusal = {

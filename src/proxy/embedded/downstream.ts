@@ -1,0 +1,41 @@
+import type { AnswerHead } from './headers.ts';
+
+/** The client's side of one exchange, whatever protocol it speaks. */
+export interface Downstream {
+  /** Whether the whole body of the request has been read. */
+  readonly bodyRead: boolean;
+  /** Bytes of the request that are kept here, read and not passed on. */
+  readonly kept: number;
+  /** Reads the body from now on, and asks for it where the client waits for that. */
+  readBody(reader: BodyReader): void;
+  pauseBody(): void;
+  resumeBody(): void;
+  /** An answer before the answer (103, say). */
+  inform(answer: AnswerHead): void;
+  /** Begins the answer. Its head may be kept back until `write`, `flush` or `end`. */
+  answer(answer: AnswerHead): void;
+  flush(): void;
+  /** False: the client takes no more for now, and the exchange is told when it does. */
+  write(piece: Buffer): boolean;
+  /** Ends the answer: the exchange is over. */
+  end(trailers?: [string, string][]): void;
+  /** Ends the exchange so that the client sees that its answer is not whole. */
+  destroy(): void;
+  /** No further request on this connection after this one. */
+  close(): void;
+}
+
+/** Who takes the body of a request. */
+export interface BodyReader {
+  onBody(piece: Buffer): void;
+  onBodyEnd(): void;
+}
+
+/** What the client's side tells an exchange. */
+export interface Exchanging {
+  start(): void;
+  /** The client has gone. */
+  abandon(): void;
+  /** The client takes more of its answer. */
+  resume(): void;
+}

@@ -1,0 +1,288 @@
+import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { LIMITS } from '../limits.ts';
+import { type Head, MORE, Parser } from './llhttp.ts';
+
+/** Who asked, and is told of the answer. */
+export interface Asker {
+  /** `answered`: its head, or a part of it, had come */
+  onBroken(error: Error, answered: boolean): void;
+  /** An answer before the answer (103, say). */
+  onInformed(head: Head): void;
+  /** `length`: bytes of the body; undefined: none; null: its end will tell */
+  onAnswer(head: Head, length: number | null | undefined): void;
+  onPiece(piece: Buffer): void;
+  /** all that came at once has been told */
+  onCaughtUp(): void;
+  onEnd(trailers: Head | undefined): void;
+  /** The instance takes more of the request's body. */
+  onDrain(): void;
+}
+
+export interface Address {
+  host: string;
+  port: number;
+}
+
+/** One HTTP/1.1 connection to an instance, which asks one thing at a time. */
+export class InstanceConnection {
+  /** when it became idle, as Date.now(), and how long it may stay so */
+  idleSince = 0;
+  idleFor: number = LIMITS.upstreamIdle;
+  /** questions asked before the present one */
+  used = 0;
+  /** as its owner counts them */
+  readonly generation: number;
+  readonly #socket: Socket;
+  readonly #parser = new Parser('response');
+  readonly #onFree: (connection: InstanceConnection, reusable: boolean) => void;
+  #asker: Asker | undefined;
+  #headless = false;
+  #sent = false;
+  #keepAlive = false;
+  /** of the answer's body, once its head has come: bytes to come; null: chunks; `close`: until the end of the connection */
+  #left: number | null | 'close' | undefined;
+  #answering = false;
+  #destroyed = false;
+
+  /** `onFree`: it asks nothing any more, and may be used again or not. */
+  constructor(
+    socket: Socket,
+    generation: number,
+    onFree: (connection: InstanceConnection, reusable: boolean) => void,
+  ) {
+    this.#socket = socket;
+    this.generation = generation;
+    this.#onFree = onFree;
+    tolerateFailedWrites(socket);
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onClosed);
+    socket.on('close', this.#onClosed);
+    socket.on('error', this.#onError);
+    socket.on('drain', this.#onDrain);
+  }
+
+  /** Asks: `head` is whole with its empty line; without a body the question ends with it. */
+  ask(asker: Asker, head: string, options: { headless: boolean; hasBody: boolean }): void {
+    this.#asker = asker;
+    this.#headless = options.headless;
+    this.#sent = !options.hasBody;
+    this.#answering = false;
+    this.#left = undefined;
+    this.#socket.write(head, 'latin1');
+  }
+
+  /** False: no more for now. */
+  writeBody(piece: Buffer | string): boolean {
+    return this.#destroyed || this.#socket.write(piece as string, 'latin1');
+  }
+
+  endBody(): void {
+    this.#sent = true;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Ends it; the asker hears no more. Idempotent. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#asker = undefined;
+    this.#parser.free();
+    this.#socket.destroy();
+    this.#onFree(this, false);
+  }
+
+  readonly #onData = (piece: Buffer): void => {
+    let unread = piece;
+    while (unread.length > 0 && !this.#destroyed) {
+      if (this.#asker === undefined) {
+        // nobody asked
+        this.destroy();
+        return;
+      }
+      const used = this.#answering ? this.#readBody(unread) : this.#readHead(unread);
+      if (used < 0) break;
+      unread = unread.subarray(used);
+    }
+    this.#asker?.onCaughtUp();
+  };
+
+  #readHead(unread: Buffer): number {
+    const used = this.#parser.readHead(unread, LIMITS.answerHead);
+    if (used === MORE) return used;
+    if (used < 0) {
+      this.#break(new Error('its answer is not valid HTTP/1.1'), true);
+      return used;
+    }
+    const head = this.#parser.take();
+    if (head.status < 200) {
+      this.#parser.reset();
+      if (head.status === 101) this.#break(new Error('it changed the protocol unasked'), true);
+      else if (head.status !== 100) this.#asker?.onInformed(head);
+      return used;
+    }
+    this.#answering = true;
+    this.#keepAlive = head.keepAlive;
+    const length = this.#lengthOf(head);
+    if (length === 'broken') {
+      this.#break(new Error('the length of its answer is not clear'), true);
+      return MORE;
+    }
+    this.#left = length;
+    if (length === null) this.#parser.startChunks();
+    else this.#parser.reset();
+    this.idleFor = idleTimeOf(head);
+    this.#asker?.onAnswer(head, length === 'close' ? null : length);
+    if (length === undefined || length === 0) this.#end(undefined);
+    return used;
+  }
+
+  #readBody(unread: Buffer): number {
+    const left = this.#left;
+    if (left === 'close') {
+      this.#asker?.onPiece(unread);
+      return unread.length;
+    }
+    if (typeof left === 'number') {
+      const piece = unread.length > left ? unread.subarray(0, left) : unread;
+      this.#left = left - piece.length;
+      this.#asker?.onPiece(piece);
+      if (this.#left === 0) this.#end(undefined);
+      return piece.length;
+    }
+    const pieces: Buffer[] = [];
+    const used = this.#parser.readChunks(unread, pieces);
+    for (const piece of pieces) this.#asker?.onPiece(piece);
+    if (used >= 0) this.#end(this.#parser.takeTrailers());
+    else if (used !== MORE) this.#break(new Error('its answer is not valid HTTP/1.1'), true);
+    return used;
+  }
+
+  #lengthOf(head: Head): number | null | 'close' | 'broken' | undefined {
+    let length: string | undefined;
+    let coding: string | undefined;
+    for (let i = 0; i < head.count; i++) {
+      const name = head.name(i);
+      // told apart by their lengths first: most headers are neither
+      if (name.length === 14 && name.toLowerCase() === 'content-length') {
+        const value = head.value(i);
+        if (!LENGTH.test(value) || (length !== undefined && length !== value)) return 'broken';
+        length = value;
+      } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
+        coding = coding === undefined ? head.value(i) : `${coding}, ${head.value(i)}`;
+      }
+    }
+    if (this.#headless || head.status === 204 || head.status === 304) return undefined;
+    if (coding !== undefined) return coding.toLowerCase() === 'chunked' ? null : 'broken';
+    return length === undefined ? 'close' : Number(length);
+  }
+
+  #end(trailers: Head | undefined): void {
+    const asker = this.#asker;
+    const reusable = this.#keepAlive && this.#sent && this.#left !== 'close';
+    this.#asker = undefined;
+    this.#answering = false;
+    this.#parser.reset();
+    asker?.onEnd(trailers);
+    if (this.#destroyed) return;
+    if (!reusable) {
+      this.destroy();
+      return;
+    }
+    this.used++;
+    this.#socket.resume();
+    this.#onFree(this, true);
+  }
+
+  readonly #onDrain = (): void => this.#asker?.onDrain();
+
+  readonly #onError = (error: Error): void => this.#break(error, this.#answering || this.#parser.begun);
+
+  readonly #onClosed = (): void => {
+    if (this.#answering && this.#left === 'close') this.#end(undefined);
+    else this.#break(new Error('it closed the connection'), this.#answering || this.#parser.begun);
+  };
+
+  #break(error: Error, answered: boolean): void {
+    if (this.#destroyed) return;
+    const asker = this.#asker;
+    this.destroy();
+    asker?.onBroken(error, answered);
+  }
+}
+
+/** Opens a connection (`onConnected`, `onFailed`: one of them, once); returns the way to give up. */
+export function openConnection(
+  { host, port }: Address,
+  onConnected: (socket: Socket) => void,
+  onFailed: (error: Error) => void,
+): () => void {
+  const options: NetConnectOpts & { highWaterMark: number } = {
+    host,
+    port,
+    noDelay: true,
+    keepAlive: true,
+    autoSelectFamily: false,
+    // Node's types do not know it yet
+    highWaterMark: LIMITS.buffered,
+  };
+  const socket = connect(options);
+  const fail = (error: Error) => {
+    socket.off('connect', succeed).on('error', () => undefined);
+    onFailed(error);
+  };
+  const succeed = () => {
+    socket.off('error', fail);
+    onConnected(socket);
+  };
+  socket.once('error', fail);
+  socket.once('connect', succeed);
+  return () => {
+    socket
+      .off('error', fail)
+      .off('connect', succeed)
+      .on('error', () => undefined);
+    socket.destroy();
+  };
+}
+
+/** How long an idle connection may be kept: less than the instance says, and less than the smallest servers do. */
+function idleTimeOf(head: Head): number {
+  for (let i = 0; i < head.count; i++) {
+    const name = head.name(i);
+    if (name.length !== 10 || name.toLowerCase() !== 'keep-alive') continue;
+    const announced = /timeout=(\d+)/i.exec(head.value(i));
+    if (announced)
+      return Math.min(Math.max(0, Number(announced[1]) * 1000 - 1000), LIMITS.upstreamIdleAnnounced);
+  }
+  return LIMITS.upstreamIdle;
+}
+
+/**
+ * A failed write is not the end: an instance that answers 413 and closes while the upload is still arriving resets the
+ * connection, and the next write fails before its answer has been read. What is written after that goes nowhere;
+ * reading goes on to the answer, or to the reset.
+ */
+function tolerateFailedWrites(socket: Socket): void {
+  const { _write, _writev } = socket;
+  socket._write = (piece, encoding, done) => _write.call(socket, piece, encoding, unlessClosed(done));
+  if (_writev) socket._writev = (pieces, done) => _writev.call(socket, pieces, unlessClosed(done));
+}
+
+type Done = (error?: Error | null) => void;
+
+function unlessClosed(done: Done): Done {
+  return (error) => {
+    const { code } = (error ?? {}) as NodeJS.ErrnoException;
+    if (code === 'EPIPE' || code === 'ECONNRESET') done();
+    else done(error);
+  };
+}
+
+const LENGTH = /^\d{1,15}$/;
