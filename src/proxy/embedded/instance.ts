@@ -1,7 +1,7 @@
 import { Pool } from 'undici';
 import type { Route } from '../port.ts';
-import type { Candidate } from './balancer.ts';
 import { tolerantConnector } from './connector.ts';
+import type { Candidate } from './group.ts';
 import { LIMITS } from './limits.ts';
 
 /** A request or an upgraded connection that an instance is busy with. */

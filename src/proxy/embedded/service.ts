@@ -20,13 +20,14 @@ export class Service {
   requests = 0;
   failures = 0;
   #table: RoutingTable;
-  #balancer: Balancer<Instance> = new Balancer([]);
+  #balancer: Balancer<Instance>;
   #routed: Instance[] = [];
   #ended = false;
 
   constructor(table: RoutingTable) {
     this.name = table.service;
     this.#table = { ...table, routes: [] };
+    this.#balancer = new Balancer([], table.traffic);
   }
 
   get table(): RoutingTable {
@@ -37,7 +38,7 @@ export class Service {
   apply(table: RoutingTable): void {
     this.#table = table;
     this.#routed = this.instances.apply(table.routes);
-    this.#balancer = new Balancer(this.#routed, this.#balancer);
+    this.#balancer = new Balancer(this.#routed, table.traffic, this.#balancer);
     if (this.#closed()) this.hold.refuseAll(this.#noInstance());
     else if (this.#holds()) this.hold.keep();
     else this.hold.release();
@@ -54,7 +55,7 @@ export class Service {
 
   /** The same for a request whose turn has come. */
   proceed(request: Routed): void {
-    const instance = this.#balancer.choose(Date.now(), request.tried);
+    const instance = this.#balancer.choose(usable, request.tried);
     if (instance) request.send(instance);
     else request.refuse({ status: 502, reason: 'no-instance', message: 'no instance could be reached' });
   }
@@ -97,4 +98,8 @@ export class Service {
     const message = this.#ended ? `${this.name} is being removed` : `${this.name} has no instance`;
     return { status: 503, reason: 'no-instance', message, retryAfter: 1 };
   }
+}
+
+function usable({ ejectedUntil }: Instance): boolean {
+  return ejectedUntil <= Date.now();
 }
