@@ -125,6 +125,17 @@ describe('a new revision', () => {
     expect(counts(balancer, 1_000, revisionOf).get(2)).toBe(10);
   });
 
+  it('starts there too when another has just left in the middle of its own', () => {
+    const stable = new Member(1, 99);
+    const options = { balance: 'round-robin' } as const;
+    const two = new Balancer([stable, new Member(2, 99)], options);
+    counts(two, 1, itself);
+    const alone = new Balancer([stable], options, two);
+    const balancer = new Balancer([stable, new Member(3, 1)], options, alone);
+    expect(counts(balancer, 45, revisionOf).get(3)).toBeUndefined();
+    expect(counts(balancer, 10, revisionOf).get(3)).toBe(1);
+  });
+
   it('gets its share, no less and no more, while tables come every few requests', () => {
     let balancer = tables('round-robin');
     let canary = 0;

@@ -111,6 +111,16 @@ describe('the floor', () => {
     expect(out(10_000)).toEqual([0, 2]);
   });
 
+  it('lets the one that came back early start over as early', () => {
+    const { fail, out } = scene();
+    fail(0, 0);
+    fail(1, 1);
+    fail(2, 2);
+    fail(0, 10_100);
+    expect(out(20_099)).toEqual([0]);
+    expect(out(20_100)).toEqual([]);
+  });
+
   it('holds when a table leaves fewer, and those with no weight do not count', () => {
     const { ejection, at, fail, out, members } = scene();
     fail(0, 0);
