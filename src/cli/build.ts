@@ -2,11 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { existingFile } from '../artifact/references.ts';
 import { buildRevision } from '../artifact/revision.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
+import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Context } from './context.ts';
 
 export interface Built {
@@ -27,10 +29,12 @@ export async function withBuilt<T>(
   try {
     const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
     const { service, replicas, listen, health, rollout: policy } = config;
+    const traffic = await trafficOf(config);
     const gitCommit = await commitOf(config);
+    const { performer } = context;
     return await use({
       service,
-      request: { kind, spec, replicas, listen, policy, health, performer: context.performer, gitCommit },
+      request: { kind, spec, replicas, listen, traffic, policy, health, performer, gitCommit },
       upload: async (client) => {
         for (const [digest, file] of files) await client.upload(digest, file);
       },
@@ -38,6 +42,13 @@ export async function withBuilt<T>(
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
+}
+
+/** Only the paths of TLS files: the data plane reads them, and nobody else (UD_FILE_NOT_FOUND). */
+async function trafficOf({ traffic: { tls, ...traffic } }: Config): Promise<TrafficPolicy> {
+  if (!tls) return { ...traffic, tls };
+  const certificate = await existingFile(tls.certificate);
+  return { ...traffic, tls: { certificate, key: await existingFile(tls.key) } };
 }
 
 /** The commit that the config's folder stands at; null outside a repository, or without git. */

@@ -1,12 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Routing } from '../../../src/engine/routing.ts';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
+import { type Front, Routing } from '../../../src/engine/routing.ts';
 import { VirtualClock } from '../../../src/hypervisor/simulated/clock.ts';
 import type { DataPlane } from '../../../src/proxy/port.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
 import { memoryStore } from '../../../src/store/memory.ts';
 
-const LISTEN = { host: '127.0.0.1', port: 0 };
+const FRONT: Front = { listen: { host: '127.0.0.1', port: 0 }, traffic: DEFAULT_TRAFFIC, preview: null };
 
 /** A data plane that takes its time to remove a service: clients keep their connections for a while. */
 function scene() {
@@ -27,15 +28,15 @@ function scene() {
 describe('the routing of a service', () => {
   it('is given again to a data plane that has lost it', async () => {
     const { plane, routing } = scene();
-    await routing.listen('site', LISTEN);
+    await routing.front('site', FRONT);
     await plane.stop();
-    expect(await routing.status('site')).toMatchObject({ service: 'site', listen: LISTEN });
+    expect(await routing.status('site')).toMatchObject({ service: 'site', ...FRONT });
     expect(await plane.status()).toHaveLength(1);
   });
 
   it('is not brought back by whoever asks for it while it is being removed', async () => {
     const { plane, store, routing, lastClientLeaves } = scene();
-    await routing.listen('site', LISTEN);
+    await routing.front('site', FRONT);
     const removed = routing.remove('site', 0).then(() => store.removeService('site'));
     await nextTurn();
     const asked = routing.status('site');
