@@ -2,14 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { existingFile } from '../artifact/references.ts';
 import { buildRevision } from '../artifact/revision.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
-import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Context } from './context.ts';
+import { checkedTraffic } from './traffic.ts';
 
 export interface Built {
   service: string;
@@ -29,7 +28,7 @@ export async function withBuilt<T>(
   try {
     const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
     const { service, replicas, listen, health, rollout: policy } = config;
-    const traffic = await trafficOf(config);
+    const traffic = await checkedTraffic(config.traffic);
     const gitCommit = await commitOf(config);
     const { performer } = context;
     return await use({
@@ -42,13 +41,6 @@ export async function withBuilt<T>(
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
-}
-
-/** Only the paths of TLS files: the data plane reads them, and nobody else (UD_FILE_NOT_FOUND). */
-async function trafficOf({ traffic: { tls, ...traffic } }: Config): Promise<TrafficPolicy> {
-  if (!tls) return { ...traffic, tls };
-  const certificate = await existingFile(tls.certificate);
-  return { ...traffic, tls: { certificate, key: await existingFile(tls.key) } };
 }
 
 /** The commit that the config's folder stands at; null outside a repository, or without git. */

@@ -46,4 +46,20 @@ describe('the routing of a service', () => {
     expect(await asked).toBeNull();
     expect(await plane.status()).toEqual([]);
   });
+
+  it('is changed in front without touching what is behind, and not at all where nothing changes', async () => {
+    const { plane, routing, store } = scene();
+    const route = { instance: 'site-1-1', revision: 1, host: '127.0.0.1', port: 4000, weight: 100 };
+    await routing.front('site', FRONT);
+    await routing.put('site', route);
+    const traffic = { ...DEFAULT_TRAFFIC, accessLog: true };
+    await routing.front('site', { ...FRONT, traffic, preview: 2 });
+    const [table] = await plane.status();
+    expect(table).toMatchObject({ traffic, preview: 2, routes: [route] });
+    await routing.front('site', { ...FRONT, traffic: { ...traffic }, preview: 2 });
+    await routing.preview('site', 2);
+    expect((await plane.status())[0]?.version).toBe(table?.version);
+    await routing.preview('site', null);
+    expect(store.table('site')).toMatchObject({ traffic, preview: null, routes: [route] });
+  });
 });
