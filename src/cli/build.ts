@@ -8,6 +8,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
 import type { Context } from './context.ts';
+import { checkedTraffic } from './traffic.ts';
 
 export interface Built {
   service: string;
@@ -27,10 +28,12 @@ export async function withBuilt<T>(
   try {
     const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
     const { service, replicas, listen, health, rollout: policy } = config;
+    const traffic = await checkedTraffic(config.traffic);
     const gitCommit = await commitOf(config);
+    const { performer } = context;
     return await use({
       service,
-      request: { kind, spec, replicas, listen, policy, health, performer: context.performer, gitCommit },
+      request: { kind, spec, replicas, listen, traffic, policy, health, performer, gitCommit },
       upload: async (client) => {
         for (const [digest, file] of files) await client.upload(digest, file);
       },

@@ -4,6 +4,7 @@ import type { BootFiles, Config, FileReference, VolumeConfig } from './config.ts
 import { type KeyPath, locate, type ParsedFile, place } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import type { Declaration } from './schema.ts';
+import { trafficOf } from './traffic.ts';
 
 /** Fills in the defaults of the guest profile and makes paths absolute. The declaration must keep the rules. */
 export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Config {
@@ -35,6 +36,7 @@ export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Con
     },
     health: policy,
     rollout: declaration.rollout,
+    traffic: trafficOf(declaration, reference),
     position: (path) => locate(parsed, path),
   };
 }

@@ -17,11 +17,13 @@ export function breaches(declaration: Declaration): Breach[] {
     ...repeated(declaration.volumes, 'name'),
     ...repeated(declaration.volumes, 'probe'),
     ...rolloutBreaches(declaration),
+    ...proxyBreaches(declaration),
   ];
 }
 
 type Guest = Declaration['guest'];
 type Volume = Declaration['volumes'][number];
+type Proxy = Declaration['proxy'];
 
 function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach[] {
   const found: Breach[] = [];
@@ -114,4 +116,45 @@ function rolloutBreaches({ rollout, volumes }: Declaration): Breach[] {
       message: 'rollout.strategy is volume-swap, expected volumes to swap or another strategy',
     });
   return found;
+}
+
+function proxyBreaches({ proxy }: Declaration): Breach[] {
+  const { mode, match, preview } = proxy;
+  if (mode === 'tcp') return connectionBreaches(proxy);
+  const found: Breach[] = match.flatMap(({ host, path }, index) => {
+    const earlier = match.findIndex((other) => other.host === host && other.path === path);
+    if (earlier === index) return [];
+    const message = `proxy.match[${index}] is the same as proxy.match[${earlier}], expected another`;
+    return [{ path: ['proxy', 'match', index], message }];
+  });
+  if (preview && preview.host === undefined && preview.header === undefined)
+    found.push({
+      path: ['proxy', 'preview'],
+      message: 'proxy.preview names no request, expected a host or a header',
+    });
+  if (preview?.host !== undefined && match.some(({ host }) => host === preview.host))
+    found.push({
+      path: ['proxy', 'preview', 'host'],
+      message: `proxy.preview.host is ${preview.host}, expected a host that proxy.match does not name`,
+    });
+  return found;
+}
+
+/** What a service has only where the data plane reads its requests. */
+function connectionBreaches({ match, sticky, preview, check, hold, limits, accessLog }: Proxy): Breach[] {
+  const given: [KeyPath, boolean][] = [
+    [['match'], match.length > 0],
+    [['sticky'], sticky !== null],
+    [['preview'], preview !== undefined],
+    [['check'], check !== undefined && check !== false],
+    [['hold', 'health'], hold.health !== undefined],
+    [['limits', 'body'], limits.body !== undefined],
+    [['accessLog'], accessLog],
+  ];
+  return given
+    .filter(([, isGiven]) => isGiven)
+    .map(([path]) => ({
+      path: ['proxy', ...path],
+      message: `proxy.${path.join('.')} is given with mode tcp, expected it only with mode http`,
+    }));
 }

@@ -33,11 +33,13 @@ export const httpPath = pattern(/^\/[!-~]*$/, 'expected an HTTP path that starts
 
 export const command = pattern(/\S/, 'expected a shell command');
 
-/** `500ms`, `30s`, `15m`, `1h`; becomes milliseconds. At least 1 ms. */
+/** `500ms`, `30s`, `15m`, `1h`; becomes milliseconds. At least 1 ms, at most a day. */
 export const duration = pattern(
   /^(?=.*[1-9])\d{1,6}(\.\d{1,3})?(ms|s|m|h)$/,
   'expected a duration with its unit such as 500ms, 30s or 15m',
-).transform((text) => Math.max(1, Math.round(ms(text as StringValue))));
+)
+  .transform((text) => Math.max(1, Math.round(ms(text as StringValue))))
+  .refine((time) => time <= ms('24h'), { error: 'expected a duration of at most 24h' });
 
 const MEMORY = 'expected an amount of memory of at least 16M such as 128M or 1G';
 
@@ -45,6 +47,30 @@ const MEMORY = 'expected an amount of memory of at least 16M such as 128M or 1G'
 export const memory = pattern(/^[1-9]\d{0,5}[MG]$/, MEMORY)
   .transform((text) => Number.parseInt(text, 10) * (text.endsWith('G') ? 1024 : 1))
   .refine((mebibytes) => mebibytes >= 16, { error: MEMORY });
+
+/** `16K`, `16M`, `1G`, from `min` to `max`; becomes bytes. */
+export function size(min: string, max: string) {
+  const error = `expected a size from ${min} to ${max} such as 16K or 16M`;
+  return pattern(/^[1-9]\d{0,6}[KMG]$/, error)
+    .transform(bytes)
+    .refine((size) => bytes(min) <= size && size <= bytes(max), { error });
+}
+
+function bytes(text: string): number {
+  return Number.parseInt(text, 10) * 1024 ** ('KMG'.indexOf(text.slice(-1)) + 1);
+}
+
+/** `50%`; becomes 50. */
+export const percentage = pattern(/^(\d|[1-9]\d|100)%$/, 'expected a percentage from 0% to 100%').transform(
+  (text) => Number.parseInt(text, 10),
+);
+
+const HOST_NAME = 'expected the name of a host such as shop.example.com, without a port';
+
+/** Becomes lower-case: names of hosts are alike in either. */
+export const hostName = pattern(/^[A-Za-z0-9._-]{1,253}$/, HOST_NAME)
+  .refine((text) => URL.canParse(`http://${text}/`), { error: HOST_NAME })
+  .transform((text) => text.toLowerCase());
 
 /** A count of instances, or a share of the replicas. */
 export function share() {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { proxySchema } from './proxy-schema.ts';
 import {
   choice,
   command,
@@ -176,6 +177,7 @@ export const configSchema = z
       health: health.prefault({}),
       revision: revision.prefault({}),
       rollout: rollout.prefault({}),
+      proxy: proxySchema.prefault({}),
     },
     map,
   )

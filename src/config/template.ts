@@ -13,7 +13,7 @@ export interface InitialConfig {
 export function initialConfig({ service, source, kernel, initrd, schema }: InitialConfig): string {
   return [
     ...(schema === undefined ? [] : [`# yaml-language-server: $schema=${schema}`]),
-    '# Every key and its default: docs/configuration.md',
+    '# Every key and its default, also of health, rollout and proxy: docs/configuration.md',
     `service: ${service}`,
     'replicas: 2',
     'listen: 8080',

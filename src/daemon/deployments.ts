@@ -33,21 +33,21 @@ export class Deployments {
   async deploy(name: string, request: DeployRequest): Promise<Started> {
     this.#refuseSecond(name);
     await this.#needArtifacts(request.spec);
-    const { goal: from } = this.#store.service(name) ?? nothing(request.listen);
+    const { goal: from } = this.#store.service(name) ?? nothing(request);
     const target =
       this.#known(name, request.spec, from) ?? this.#store.addRevision(this.#newRevision(name, request));
-    const to: Goal = { revision: target.number, replicas: request.replicas, listen: request.listen };
+    const to: Goal = goalOf(target, request);
     const { policy, health, kind, performer } = request;
     return await this.#begin({ name, goal: from, policy, health }, to, kind, performer);
   }
 
   /** What `deploy` would do, step by step, if nothing went wrong. */
   async plan(name: string, request: DeployRequest): Promise<Plan> {
-    const { goal: from } = this.#store.service(name) ?? nothing(request.listen);
+    const { goal: from } = this.#store.service(name) ?? nothing(request);
     const known = this.#known(name, request.spec, from);
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
     const target = known ?? { ...this.#newRevision(name, request), number, stableAt: null };
-    const to: Goal = { revision: target.number, replicas: request.replicas, listen: request.listen };
+    const to: Goal = goalOf(target, request);
     const { policy, health, performer } = request;
     const service = { name, goal: from, policy, health };
     if (await this.#isThere(service, to)) return { strategy: null, from, to, steps: [], ms: 0 };
@@ -103,10 +103,11 @@ export class Deployments {
         endpoint: machine?.endpoint ?? null,
         runState: machine?.runState ?? null,
         lastAnswer,
+        usable: table?.routes.find((route) => route.instance === instance.id)?.usable ?? null,
       };
     });
-    const { listen = null, requests = 0, failures = 0, held = 0 } = table ?? {};
-    return { name, goal, listen, requests, failures, held, instances, open };
+    const { listen = null, traffic = null, requests = 0, failures = 0, held = 0 } = table ?? {};
+    return { name, goal, listen, traffic, requests, failures, held, instances, open };
   }
 
   /** The last rollouts, and every revision; also of a service that was taken down. */
@@ -163,13 +164,15 @@ export class Deployments {
   async #isThere({ name, goal }: Service, to: Goal): Promise<boolean> {
     const target = this.#revision(name, to.revision);
     if (!target || goal.revision !== to.revision || goal.replicas !== to.replicas) return false;
-    const { listen } = (await this.#parts.routing.status(name)) ?? {};
+    if (canonical(goal.traffic) !== canonical(to.traffic)) return false;
+    const { listen, traffic } = (await this.#parts.routing.status(name)) ?? {};
     const sameAddress =
       listen?.host === to.listen.host && (to.listen.port === 0 || listen.port === to.listen.port);
+    const sameFront = sameAddress && canonical(traffic) === canonical(to.traffic);
     const { instances } = await observe(this.#parts, name, [target], new Map());
     const whole =
       instances.length === to.replicas && instances.every((i) => isReady(i, to.revision) && i.weight > 0);
-    return sameAddress && whole;
+    return sameFront && whole;
   }
 
   /** The same deploy again is the same revision: the one that runs, or the newest. */
@@ -249,8 +252,12 @@ export class Deployments {
   }
 }
 
-function nothing(listen: Goal['listen']): { goal: Goal } {
-  return { goal: { revision: null, replicas: 0, listen } };
+function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
+  return { revision: number, replicas, listen, traffic };
+}
+
+function nothing({ listen, traffic }: DeployRequest): { goal: Goal } {
+  return { goal: { revision: null, replicas: 0, listen, traffic } };
 }
 
 /** What makes two deploys the same, whoever built them. */

@@ -4,7 +4,9 @@ import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
+import { trafficPolicy } from '../proxy/table.ts';
 
 /** What goes over the API, checked where it comes in. */
 
@@ -80,6 +82,7 @@ export const deployRequest = z.strictObject({
   spec,
   replicas: count.min(1),
   listen,
+  traffic: trafficPolicy,
   policy,
   health,
   performer,
@@ -111,6 +114,8 @@ export interface InstanceStatus extends ObservedInstance {
   endpoint: Endpoint | null;
   runState: string | null;
   lastAnswer: string | null;
+  /** false: the data plane has taken it out; null: the data plane does not know it */
+  usable: boolean | null;
 }
 
 export interface ServiceStatus {
@@ -118,6 +123,8 @@ export interface ServiceStatus {
   goal: Goal;
   /** where it really listens; null while the data plane does not */
   listen: { host: string; port: number } | null;
+  /** how clients really reach it; null while the data plane does not listen */
+  traffic: TrafficPolicy | null;
   requests: number;
   failures: number;
   held: number;

@@ -1,17 +1,19 @@
 import type { ErrorReport } from '../errors.ts';
 import type { HealthPolicy, RolloutPolicy, StrategyName } from './policy.ts';
+import type { TrafficPolicy } from './traffic.ts';
 
 export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted';
 
 /** What somebody asked for. */
 export type RolloutKind = 'rollout' | 'rollback' | 'scale' | 'up' | 'down';
 
-/** Where the pool of a service is to be: a revision on so many instances. */
+/** Where the pool of a service is to be: a revision on so many instances, reached by clients there and in this way. */
 export interface Goal {
   /** null: no instance */
   revision: number | null;
   replicas: number;
   listen: { host: string; port: number };
+  traffic: TrafficPolicy;
 }
 
 /** One attempt to move a pool from one goal to another. */

@@ -64,7 +64,7 @@ class Run {
       monitor.onChange(() => this.#changed.raise()),
     ];
     try {
-      await this.#listen();
+      await this.#front();
       while (this.#rollout.state === 'open') await this.#step();
       return this.#rollout;
     } finally {
@@ -72,10 +72,12 @@ class Run {
     }
   }
 
-  async #listen(): Promise<void> {
-    const { listen } = goal(this.#rollout);
+  async #front(): Promise<void> {
+    const { service, direction } = this.#rollout;
+    const { listen, traffic, revision } = goal(this.#rollout);
+    const preview = traffic.preview && direction === 'forward' ? revision : null;
     await this.#parts.routing
-      .listen(this.#rollout.service, listen)
+      .front(service, { listen, traffic, preview })
       .catch((error: unknown) => this.#fail(error, null));
   }
 
@@ -183,7 +185,7 @@ class Run {
     this.#parts.store.updateRollout(this.#rollout);
     const to = this.#rollout.from.revision;
     this.#journal({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
-    await this.#listen();
+    await this.#front();
     this.#changed.raise();
   }
 
@@ -192,7 +194,8 @@ class Run {
     const { store, clock, routing } = this.#parts;
     const { revision } = goal(this.#rollout);
     const { service, id, startedAt, policy } = this.#rollout;
-    if (revision === null && !stuck) await routing.remove(service, policy.drain);
+    if (!stuck)
+      await (revision === null ? routing.remove(service, policy.drain) : routing.preview(service, null));
     const ended: Verdict = stuck ? 'failed' : verdict(this.#rollout);
     const endedAt = clock.now();
     this.#rollout = { ...this.#rollout, state: ended, reason: stuck ?? this.#rollout.reason, endedAt };

@@ -1,6 +1,9 @@
-import { DEFAULT_TRAFFIC } from '../domain/traffic.ts';
+import { canonical } from '../domain/revision.ts';
 import type { DataPlane, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
 import type { RolloutStore } from '../store/port.ts';
+
+/** How a service is reached, whatever its routes are. */
+export type Front = Pick<RoutingTable, 'listen' | 'traffic' | 'preview'>;
 
 /** Edits the routing tables: each edit makes a whole new version, one after the other for each service. */
 export class Routing {
@@ -25,13 +28,18 @@ export class Routing {
     });
   }
 
-  /** Makes the service listen where it should, without touching its routes (UD_PORT_IN_USE). */
-  async listen(service: string, listen: ListenAddress): Promise<void> {
+  /** Has the service reached where and how it should be, without touching its routes (UD_PORT_IN_USE). */
+  async front(service: string, front: Front): Promise<void> {
     await this.#edit(
       service,
-      (table) => ({ ...table, listen: sameListener(table.listen, listen) ?? listen }),
-      listen,
+      (table) => ({ ...table, ...front, listen: sameListener(table.listen, front.listen) ?? front.listen }),
+      newTable(service, front),
     );
+  }
+
+  /** Says which revision preview requests reach; null: they go where all go. */
+  async preview(service: string, preview: number | null): Promise<void> {
+    await this.#edit(service, (table) => ({ ...table, preview }));
   }
 
   /** Puts the route in the table, in place of what the table has for that instance. */
@@ -78,12 +86,12 @@ export class Routing {
   async #edit(
     service: string,
     change: (table: RoutingTable) => RoutingTable,
-    listen?: ListenAddress,
+    first?: RoutingTable,
   ): Promise<void> {
     await this.#inTurn(service, async () => {
       const running = await this.#find(service);
       const saved = this.#store.table(service);
-      const before = running ? toTable(running) : (saved ?? (listen && newTable(service, listen)));
+      const before = running ? toTable(running) : (saved ?? first);
       if (!before) return;
       const changed = change(before);
       if (running && sameTable(before, changed)) return;
@@ -122,8 +130,8 @@ export class Routing {
   }
 }
 
-function newTable(service: string, listen: ListenAddress): RoutingTable {
-  return { service, version: 0, listen, hold: false, preview: null, traffic: DEFAULT_TRAFFIC, routes: [] };
+function newTable(service: string, front: Front): RoutingTable {
+  return { service, version: 0, ...front, hold: false, routes: [] };
 }
 
 function toTable({ service, version, listen, hold, preview, traffic, routes }: TableStatus): RoutingTable {
@@ -145,7 +153,7 @@ function toTable({ service, version, listen, hold, preview, traffic, routes }: T
 }
 
 function sameTable(a: RoutingTable, b: RoutingTable): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+  return canonical(a) === canonical(b);
 }
 
 /** Asking for any port is content with the one it has. */

@@ -36,7 +36,7 @@ const count = z.int().min(1).max(1_000_000);
 const urlPath = z.string().regex(/^\/[!-~]*$/, 'not a path');
 const token = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, 'not a token');
 
-const TRAFFIC: z.ZodType<TrafficPolicy> = z.strictObject({
+export const trafficPolicy: z.ZodType<TrafficPolicy> = z.strictObject({
   mode: z.enum(['http', 'tcp']),
   match: z.array(z.strictObject({ host: host.nullable(), path: urlPath })),
   tls: z.strictObject({ certificate: z.string().min(1), key: z.string().min(1) }).nullable(),
@@ -76,7 +76,7 @@ const TABLE: z.ZodType<RoutingTable> = z.strictObject({
   listen: z.strictObject({ host, port: z.int().min(0).max(65_535) }),
   hold: z.boolean(),
   preview: z.int().nonnegative().nullable(),
-  traffic: TRAFFIC,
+  traffic: trafficPolicy,
   routes: z.array(
     z.strictObject({
       instance: z.string().min(1).max(200),

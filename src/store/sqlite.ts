@@ -3,7 +3,7 @@ import type { Happening, JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { RoutingTable } from '../proxy/port.ts';
+import { readRollout, readService, readTable } from './earlier.ts';
 import type { Service, Store } from './port.ts';
 
 const SCHEMA = `
@@ -33,9 +33,10 @@ export function sqliteStore(file: string): Store {
     statements.set(text, known);
     return known;
   };
-  const bodies = <T>(text: string, ...values: unknown[]) =>
-    (sql(text).all(...values) as { body: string }[]).map(({ body }) => JSON.parse(body) as T);
-  const body = <T>(text: string, ...values: unknown[]) => bodies<T>(text, ...values)[0] ?? null;
+  const bodies = <T>(read: (body: T) => T, text: string, ...values: unknown[]) =>
+    (sql(text).all(...values) as { body: string }[]).map(({ body }) => read(JSON.parse(body)));
+  const body = <T>(read: (body: T) => T, text: string, ...values: unknown[]) =>
+    bodies(read, text, ...values)[0] ?? null;
 
   const toRevision = (row: { body: string; number: number; stable_at: number | null }): Revision => ({
     ...(JSON.parse(row.body) as Revision),
@@ -74,8 +75,8 @@ export function sqliteStore(file: string): Store {
   };
 
   return {
-    services: () => bodies<Service>('select body from services order by name'),
-    service: (name) => body<Service>('select body from services where name = ?', name),
+    services: () => bodies(readService, 'select body from services order by name'),
+    service: (name) => body(readService, 'select body from services where name = ?', name),
     putService,
     removeService(name) {
       db.transaction(() => {
@@ -99,7 +100,8 @@ export function sqliteStore(file: string): Store {
     revisions: (service) => revisions('service = ?', service),
 
     openRollout: db.transaction((rollout): Rollout => {
-      const holder = body<Rollout>(
+      const holder = body(
+        readRollout,
         'select body from rollouts where service = ? and open = 1',
         rollout.service,
       );
@@ -120,10 +122,15 @@ export function sqliteStore(file: string): Store {
       });
       return opened;
     }) as Store['openRollout'],
-    rollout: (id) => body<Rollout>('select body from rollouts where id = ?', id),
+    rollout: (id) => body(readRollout, 'select body from rollouts where id = ?', id),
     rollouts: (service, limit) =>
-      bodies<Rollout>('select body from rollouts where service = ? order by id desc limit ?', service, limit),
-    openRollouts: () => bodies<Rollout>('select body from rollouts where open = 1 order by id'),
+      bodies(
+        readRollout,
+        'select body from rollouts where service = ? order by id desc limit ?',
+        service,
+        limit,
+      ),
+    openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
     closeRollout(rollout, happening) {
       const { service, policy, health, to, endedAt, state } = rollout;
@@ -152,7 +159,7 @@ export function sqliteStore(file: string): Store {
         }[]
       ).map(({ body: text, ...row }) => ({ ...(JSON.parse(text) as Happening), ...row })),
 
-    table: (service) => body<RoutingTable>('select body from tables where service = ?', service),
+    table: (service) => body(readTable, 'select body from tables where service = ?', service),
     putTable(table) {
       sql('insert or replace into tables (service, body) values (?, ?)').run(
         table.service,

@@ -1,6 +1,7 @@
 import type { HealthPolicy, RolloutPolicy } from '../../src/domain/policy.ts';
 import type { Revision } from '../../src/domain/revision.ts';
 import type { Goal, Rollout } from '../../src/domain/rollout.ts';
+import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
 
 const LISTEN = { host: '127.0.0.1', port: 0 };
 
@@ -66,7 +67,7 @@ export function revision(
 }
 
 export function goalOf(number: number | null, replicas: number): Goal {
-  return { revision: number, replicas, listen: LISTEN };
+  return { revision: number, replicas, listen: LISTEN, traffic: DEFAULT_TRAFFIC };
 }
 
 export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout> = {}): Rollout {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Plan } from '../../daemon/messages.ts';
+import { canonical } from '../../domain/revision.ts';
 import { withBuilt } from '../build.ts';
 import { withClient } from '../context.ts';
 import { did, seconds } from '../render/words.ts';
@@ -29,8 +30,11 @@ function describePlan(service: string, { strategy, from, to, steps, ms }: Plan):
   const source = from.revision === null ? 'nothing' : `revision ${from.revision} on ${from.replicas}`;
   const actions = steps.flatMap((entry) => (entry.event === 'action-started' ? [entry] : []));
   const start = steps[0]?.at ?? 0;
+  const front = ({ listen, traffic }: Plan['to']) => canonical({ listen, traffic });
+  const moves = from.revision !== null && front(from) !== front(to);
   return [
     `${service}: ${source} → revision ${to.revision} on ${to.replicas}, ${strategy}`,
+    ...(moves ? [`  ${seconds(0).padStart(8)}  change listen or proxy`] : []),
     ...actions.map(({ at, action }) => `  ${seconds(at - start).padStart(8)}  ${did(action, 'planned')}`),
     `about ${seconds(ms)} if guests behave like the model's; nothing was changed`,
   ];

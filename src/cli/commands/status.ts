@@ -1,12 +1,8 @@
 import type { Command } from 'commander';
 import type { Client } from '../../daemon/client.ts';
-import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
 import { systemClock } from '../../daemon/system-clock.ts';
-import { isAvailable } from '../../domain/pool.ts';
-import { goal, type Rollout } from '../../domain/rollout.ts';
 import { type Context, withClient } from '../context.ts';
-import { table } from '../render/table.ts';
-import { named, seconds } from '../render/words.ts';
+import { describeService } from '../render/service.ts';
 import { run } from '../run.ts';
 
 const WATCH_EVERY = 1000;
@@ -51,41 +47,5 @@ async function show(
 ): Promise<void> {
   const services = service === null ? await client.services() : [await client.service(service)];
   if (json) print(JSON.stringify(services));
-  else print(services.length === 0 ? 'nothing runs' : services.map(describe).join('\n\n'));
-}
-
-function describe(status: ServiceStatus): string {
-  const { name, goal, listen, instances, requests, failures, held, open } = status;
-  const serving = instances.filter(isAvailable).length;
-  const address = listen ? `http://${listen.host}:${listen.port}` : 'no listener';
-  const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
-  const waiting = held > 0 ? `, ${held} held` : '';
-  const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
-  const under = open ? [`  ${named(open.id, open.kind, name)} under way ${way(open)}, ${open.strategy}`] : [];
-  return [head, ...under, table(HEAD, instances.map(row))].join('\n');
-}
-
-/** Where a rollout is going now. */
-function way(open: Rollout): string {
-  const { revision } = goal(open);
-  const to = revision === null ? 'to nothing' : `to revision ${revision}`;
-  return open.direction === 'forward' ? to : `back ${to}`;
-}
-
-const HEAD = ['instance', 'revision', 'verified', 'health', 'state', 'weight', 'in flight', 'address', 'age'];
-
-function row(instance: InstanceStatus): (string | number)[] {
-  const { id, revision, verified, health, state, runState, weight, inFlight, endpoint, launchedAt } =
-    instance;
-  return [
-    id,
-    revision ?? '?',
-    verified ? 'yes' : 'no',
-    health,
-    state === 'running' && runState !== null ? runState : state,
-    weight,
-    inFlight,
-    endpoint ? `${endpoint.host}:${endpoint.port}` : '–',
-    seconds(Date.now() - launchedAt),
-  ];
+  else print(services.length === 0 ? 'nothing runs' : services.map(describeService).join('\n\n'));
 }

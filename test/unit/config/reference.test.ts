@@ -27,7 +27,7 @@ describe('the reference of the keys', () => {
 
   it('has examples that are valid', () => {
     const examples = [...doc.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text]) => text ?? '');
-    expect(examples).toHaveLength(3);
+    expect(examples).toHaveLength(4);
     for (const example of examples) expect(parseConfig('unideploy.yaml', example).service).not.toBe('');
   });
 });

@@ -5,6 +5,7 @@ import type { Rollout } from '../../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
 import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
+import type { RoutingTable } from '../../../src/proxy/port.ts';
 import { mortal } from '../../support/mortal.ts';
 import { goalOf, HEALTH, revision, rollout } from '../../support/revisions.ts';
 
@@ -103,4 +104,41 @@ describe('the engine', () => {
       reason: { message: 'swapVolume of site-1-1 was done 5 times and changed nothing' },
     });
   });
+
+  it('brings back how clients reached the service when it goes back', async () => {
+    const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'never-healthy');
+    const traffic = { ...DEFAULT_TRAFFIC, balance: 'round-robin' as const };
+    open(sim, { from: goalOf(1, 1), to: { ...goalOf(2, 1), traffic } });
+    const seen = tablesOf(sim);
+    expect((await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).state).toBe('rolled-back');
+    expect(seen[0]?.traffic.balance).toBe('round-robin');
+    expect((await sim.dataPlane.status())[0]?.traffic).toEqual(DEFAULT_TRAFFIC);
+  });
+
+  it('has previews reach the new revision until it has arrived, or turned back', async () => {
+    const traffic = { ...DEFAULT_TRAFFIC, preview: { host: 'next.example.com', header: null } };
+    const change = { from: { ...goalOf(1, 1), traffic }, to: { ...goalOf(2, 1), traffic } };
+    for (const [incident, state] of [
+      [null, 'succeeded'],
+      ['never-healthy', 'rolled-back'],
+    ] as const) {
+      const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => incident);
+      open(sim, change);
+      const seen = tablesOf(sim);
+      expect((await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).state).toBe(state);
+      expect(seen[0]?.preview).toBe(2);
+      expect((await sim.dataPlane.status())[0]?.preview).toBeNull();
+    }
+  });
 });
+
+/** Every table that the data plane is given from now on. */
+function tablesOf({ dataPlane }: Simulation): RoutingTable[] {
+  const seen: RoutingTable[] = [];
+  const apply = dataPlane.apply;
+  dataPlane.apply = async (table) => {
+    seen.push(table);
+    return await apply(table);
+  };
+  return seen;
+}

@@ -1,12 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Routing } from '../../../src/engine/routing.ts';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
+import { type Front, Routing } from '../../../src/engine/routing.ts';
 import { VirtualClock } from '../../../src/hypervisor/simulated/clock.ts';
 import type { DataPlane } from '../../../src/proxy/port.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
 import { memoryStore } from '../../../src/store/memory.ts';
 
-const LISTEN = { host: '127.0.0.1', port: 0 };
+const FRONT: Front = { listen: { host: '127.0.0.1', port: 0 }, traffic: DEFAULT_TRAFFIC, preview: null };
 
 /** A data plane that takes its time to remove a service: clients keep their connections for a while. */
 function scene() {
@@ -27,15 +28,15 @@ function scene() {
 describe('the routing of a service', () => {
   it('is given again to a data plane that has lost it', async () => {
     const { plane, routing } = scene();
-    await routing.listen('site', LISTEN);
+    await routing.front('site', FRONT);
     await plane.stop();
-    expect(await routing.status('site')).toMatchObject({ service: 'site', listen: LISTEN });
+    expect(await routing.status('site')).toMatchObject({ service: 'site', ...FRONT });
     expect(await plane.status()).toHaveLength(1);
   });
 
   it('is not brought back by whoever asks for it while it is being removed', async () => {
     const { plane, store, routing, lastClientLeaves } = scene();
-    await routing.listen('site', LISTEN);
+    await routing.front('site', FRONT);
     const removed = routing.remove('site', 0).then(() => store.removeService('site'));
     await nextTurn();
     const asked = routing.status('site');
@@ -44,5 +45,21 @@ describe('the routing of a service', () => {
     await removed;
     expect(await asked).toBeNull();
     expect(await plane.status()).toEqual([]);
+  });
+
+  it('is changed in front without touching what is behind, and not at all where nothing changes', async () => {
+    const { plane, routing, store } = scene();
+    const route = { instance: 'site-1-1', revision: 1, host: '127.0.0.1', port: 4000, weight: 100 };
+    await routing.front('site', FRONT);
+    await routing.put('site', route);
+    const traffic = { ...DEFAULT_TRAFFIC, accessLog: true };
+    await routing.front('site', { ...FRONT, traffic, preview: 2 });
+    const [table] = await plane.status();
+    expect(table).toMatchObject({ traffic, preview: 2, routes: [route] });
+    await routing.front('site', { ...FRONT, traffic: { ...traffic }, preview: 2 });
+    await routing.preview('site', 2);
+    expect((await plane.status())[0]?.version).toBe(table?.version);
+    await routing.preview('site', null);
+    expect(store.table('site')).toMatchObject({ traffic, preview: null, routes: [route] });
   });
 });

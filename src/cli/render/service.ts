@@ -1,0 +1,49 @@
+import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
+import { isAvailable } from '../../domain/pool.ts';
+import { goal, type Rollout } from '../../domain/rollout.ts';
+import type { TrafficPolicy } from '../../domain/traffic.ts';
+import { table } from './table.ts';
+import { named, seconds } from './words.ts';
+
+/** A service as it is now: a line for it, one for its rollout under way, and its instances. */
+export function describeService(status: ServiceStatus): string {
+  const { name, goal, listen, traffic, instances, requests, failures, held, open } = status;
+  const serving = instances.filter((one) => isAvailable(one) && one.usable !== false).length;
+  const address = listen && traffic ? url(traffic, listen) : 'no listener';
+  const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
+  const waiting = held > 0 ? `, ${held} held` : '';
+  const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
+  const under = open ? [`  ${named(open.id, open.kind, name)} under way ${way(open)}, ${open.strategy}`] : [];
+  return [head, ...under, table(HEAD, instances.map(row))].join('\n');
+}
+
+/** The address as clients write it; the brackets of IPv6 included. */
+function url({ mode, tls }: TrafficPolicy, { host, port }: { host: string; port: number }): string {
+  const scheme = mode === 'tcp' ? 'tcp' : tls ? 'https' : 'http';
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** Where a rollout is going now. */
+function way(open: Rollout): string {
+  const { revision } = goal(open);
+  const to = revision === null ? 'to nothing' : `to revision ${revision}`;
+  return open.direction === 'forward' ? to : `back ${to}`;
+}
+
+const HEAD = ['instance', 'revision', 'verified', 'health', 'state', 'weight', 'in flight', 'address', 'age'];
+
+function row(instance: InstanceStatus): (string | number)[] {
+  const { id, revision, verified, health, state, runState, endpoint, launchedAt } = instance;
+  const { weight, inFlight, usable } = instance;
+  return [
+    id,
+    revision ?? '?',
+    verified ? 'yes' : 'no',
+    health,
+    state === 'running' && runState !== null ? runState : state,
+    usable === false ? `${weight}, out` : weight,
+    inFlight,
+    endpoint ? `${endpoint.host}:${endpoint.port}` : '–',
+    seconds(Date.now() - launchedAt),
+  ];
+}
