@@ -5,6 +5,7 @@ import httpProxy from 'http-proxy';
 import { requestHead } from './headers.ts';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
+import { PartingSocket } from './parting.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Routed, Service } from './service.ts';
 
@@ -31,7 +32,8 @@ class Upgrade implements Routed, InFlight {
   readonly #service: Service;
   readonly #req: IncomingMessage;
   readonly #client: Socket;
-  readonly #head: Buffer;
+  /** what http-proxy has in the client's place */
+  readonly #parting: PartingSocket;
   #instance: Instance | undefined;
   #upstream: Socket | undefined;
   #late: NodeJS.Timeout | undefined;
@@ -42,12 +44,15 @@ class Upgrade implements Routed, InFlight {
     this.#service = service;
     this.#req = req;
     this.#client = client;
-    this.#head = head;
+    this.#parting = new PartingSocket(client);
+    this.#parting.on('error', () => this.#parting.destroy());
+    // what came with the request is the client's first frame
+    if (head.length > 0) client.unshift(head);
   }
 
   start(): void {
     this.#service.requests++;
-    this.#client.once('close', () => this.#end());
+    this.#parting.once('close', () => this.#end());
     const head = requestHead(this.#req);
     if ('status' in head) {
       this.refuse(head);
@@ -104,8 +109,13 @@ class Upgrade implements Routed, InFlight {
   cut(): void {
     if (this.#done) return;
     this.#service.failures++;
-    this.#client.destroy();
+    this.#parting.destroy();
     this.#end();
+  }
+
+  /** Ends the WebSocket with a close frame, 1001, to both sides; one whose upgrade is under way, when it is answered. */
+  goAway(): void {
+    this.#parting.goAway();
   }
 
   /** http-proxy has sent the request. */
@@ -119,6 +129,11 @@ class Upgrade implements Routed, InFlight {
     });
   }
 
+  /** http-proxy has sent the answer on: frames follow. */
+  opened(): void {
+    this.#parting.open();
+  }
+
   #answer(): void {
     this.#answered = true;
     clearTimeout(this.#late);
@@ -127,15 +142,17 @@ class Upgrade implements Routed, InFlight {
   #handshake(instance: Instance, upstream: Socket): void {
     // http-proxy only ends the client's side, which a client that never closes its own would keep half open
     upstream.once('close', () => {
-      if (this.#answered) this.#client.destroySoon();
+      if (this.#answered) this.#parting.destroySoon();
       else if (!this.#done) this.refuse(NO_UPGRADE);
     });
     underWay.set(this.#req, this);
+    underWay.set(upstream, this);
     const target = { host: instance.host, port: instance.port, protocol: 'http:' };
     proxy.ws(
       this.#req,
-      this.#client,
-      this.#head,
+      // all that http-proxy asks of a socket
+      this.#parting as unknown as Socket,
+      Buffer.alloc(0),
       { target, agent: new Connected(upstream), toProxy: true },
       () => {
         if (!this.#answered && !this.#done) this.refuse(NO_UPGRADE);
@@ -197,11 +214,12 @@ function joined(headers: string[]): Record<string, string> {
   return record;
 }
 
-const underWay = new WeakMap<IncomingMessage, Upgrade>();
+const underWay = new WeakMap<IncomingMessage | Socket, Upgrade>();
 const proxy = httpProxy.createProxyServer({});
 // it emits every error of a client's socket, and throws those that nobody listens to; `Upgrade` sees them itself
 proxy.on('error', () => undefined);
 proxy.on('proxyReqWs', (request, req) => underWay.get(req)?.sent(request));
+proxy.on('open', (upstream) => underWay.get(upstream)?.opened());
 
 const UNREACHABLE: Refusal = { status: 502, reason: 'connect', message: 'no instance could be reached' };
 const NO_CONNECTION: Refusal = {
