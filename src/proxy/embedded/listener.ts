@@ -9,6 +9,7 @@ import { LIMITS } from './limits.ts';
 import { Matches } from './match.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Service } from './service.ts';
+import { serveTcp } from './tcp.ts';
 import { Unserved } from './unserved.ts';
 import { upgrade } from './upgrade.ts';
 
@@ -29,8 +30,8 @@ export class Listener implements ClientSite {
   /** the address asked for; its port may be 0 */
   readonly #asked: ListenAddress;
   readonly #connections = new Set<ClientConnection>();
-  /** taken over from a connection */
-  readonly #upgraded = new Set<Socket>();
+  /** connections that are not HTTP's, or not any more */
+  readonly #taken = new Set<Socket>();
   #matches = new Matches<Service>([]);
 
   private constructor(server: Server, asked: ListenAddress) {
@@ -105,8 +106,7 @@ export class Listener implements ClientSite {
 
   upgrade(head: RequestHead, socket: Socket, ahead: Buffer): void {
     const service = this.#matches.find(head.host, head.path);
-    this.#upgraded.add(socket);
-    socket.once('close', () => this.#upgraded.delete(socket));
+    this.#keep(socket);
     if (service === undefined) refuseRaw(socket, NO_SERVICE);
     else upgrade(service, head, socket, ahead);
   }
@@ -149,14 +149,23 @@ export class Listener implements ClientSite {
     );
     const cut = setTimeout(() => {
       for (const connection of this.#connections) connection.cut();
-      for (const socket of this.#upgraded) socket.destroy();
+      for (const socket of this.#taken) socket.destroy();
     }, graceMs);
     await closed;
     for (const timer of [idle, repeat, cut]) clearTimeout(timer);
   }
 
   #take(socket: Socket): void {
-    this.#connections.add(new ClientConnection(socket, this));
+    const [only] = this.services;
+    if (only?.policy.mode === 'tcp') {
+      this.#keep(socket);
+      serveTcp(only, socket);
+    } else this.#connections.add(new ClientConnection(socket, this));
+  }
+
+  #keep(socket: Socket): void {
+    this.#taken.add(socket);
+    socket.once('close', () => this.#taken.delete(socket));
   }
 }
 

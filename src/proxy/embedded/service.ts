@@ -30,9 +30,9 @@ export class Service {
   /** answered with an error of our own, by its reason */
   readonly refusals: Record<string, number> = {};
   drains = 0;
-  #failures = 0;
+  failures = 0;
   #table: RoutingTable;
-  readonly #instances = new Instances((instance) => this.#ejection.ejections(instance));
+  readonly instances = new Instances((instance) => this.#ejection.ejections(instance));
   readonly #ejection = new Ejection<Instance>(DEFAULT_TRAFFIC.eject);
   #balancer: Balancer<Instance> = new Balancer<Instance>([], DEFAULT_TRAFFIC);
   #sticky: Sticky<Instance> | undefined;
@@ -61,7 +61,7 @@ export class Service {
   apply(table: RoutingTable): void {
     const { traffic, routes, preview } = table;
     this.#table = table;
-    this.#routed = this.#instances.apply(routes);
+    this.#routed = this.instances.apply(routes);
     this.#ejection.apply(traffic.eject, this.#routed);
     this.#balancer = new Balancer(this.#routed, traffic, this.#balancer);
     this.#sticky = traffic.sticky ? new Sticky(this.#routed, this.#balancer) : undefined;
@@ -131,32 +131,32 @@ export class Service {
 
   /** An answer of our own was given. */
   refused(reason: string): void {
-    this.#failures++;
+    this.failures++;
     this.refusals[reason] = (this.refusals[reason] ?? 0) + 1;
   }
 
   /** An answer broke. */
   broke(): void {
-    this.#failures++;
+    this.failures++;
   }
 
   async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
     this.drains++;
-    return await this.#instances.drained(name, this.policy.drain, deadlineMs, signal);
+    return await this.instances.drained(name, this.policy.drain, deadlineMs, signal);
   }
 
   /** Looks after deadlines; `now` as Date.now(). */
   check(now: number): void {
-    this.#instances.check(now);
+    this.instances.check(now);
   }
 
   figures(): Figures[] {
-    return this.#instances.figures();
+    return this.instances.figures();
   }
 
   /** Resolves when no instance has anything in flight, at the latest after `graceMs`. */
   async ended(graceMs: number): Promise<void> {
-    await this.#instances.idle(graceMs);
+    await this.instances.idle(graceMs);
   }
 
   /** No more requests: those that wait are refused. */
@@ -167,7 +167,7 @@ export class Service {
 
   /** Cuts everything and closes every connection. */
   close(): void {
-    this.#instances.close();
+    this.instances.close();
   }
 
   status(listen: RoutingTable['listen']): TableStatus {
@@ -177,7 +177,7 @@ export class Service {
       listen,
       held: this.hold.size,
       requests: this.requests,
-      failures: this.#failures,
+      failures: this.failures,
       routes: this.#table.routes.map((route, i) => {
         const instance = this.#routed[i];
         return {
