@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { Answer } from './answer.ts';
 import { Books, type Failure, type Ledger } from './ledger.ts';
 import type { Load } from './load.ts';
+import { pacer } from './pace.ts';
 
 export interface BareLoadOptions {
   url: string;
@@ -12,6 +13,8 @@ export interface BareLoadOptions {
   fresh?: boolean;
   /** body bytes of a right answer; any number otherwise */
   bytes?: number;
+  /** requests a second, all connections together; as many as come back otherwise */
+  rate?: number;
   /** the load ends by itself after so many requests; with `stop` otherwise */
   requests?: number;
   /** milliseconds for a whole answer, the connection included; 30 s otherwise */
@@ -58,15 +61,17 @@ class Round {
   readonly port: number;
   readonly fresh: boolean;
   readonly bytes: number | undefined;
+  readonly pace: (() => Promise<void>) | undefined;
   #left: number;
 
-  constructor({ url, fresh = false, bytes, requests = Number.POSITIVE_INFINITY }: BareLoadOptions) {
+  constructor({ url, fresh = false, bytes, rate, requests = Number.POSITIVE_INFINITY }: BareLoadOptions) {
     const { hostname, port, host, pathname, search } = new URL(url);
     this.request = `GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\n${fresh ? 'Connection: close\r\n' : ''}\r\n`;
     this.host = hostname;
     this.port = Number(port || 80);
     this.fresh = fresh;
     this.bytes = bytes;
+    this.pace = rate === undefined ? undefined : pacer(rate);
     this.#left = requests;
   }
 
@@ -100,7 +105,7 @@ class Loop {
   run(): Promise<void> {
     return new Promise((resolve) => {
       this.#done = resolve;
-      this.#next();
+      this.#onward();
     });
   }
 
@@ -108,6 +113,12 @@ class Loop {
   expire(timeout: number): void {
     if (this.#waiting && performance.now() - this.#begun > timeout)
       this.#fail('timeout', this.#answered ? 'the connection was not closed' : 'no whole answer');
+  }
+
+  /** To the next request, when it is due. */
+  #onward(): void {
+    if (this.#round.pace) void this.#round.pace().then(() => this.#next());
+    else this.#next();
   }
 
   #next(): void {
@@ -186,7 +197,7 @@ class Loop {
     else {
       this.#round.books.ok(this.#begun, head.revision);
       this.#waiting = false;
-      this.#next();
+      this.#onward();
     }
   }
 

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { Pool } from 'undici';
 import { Books, type Failure, type Ledger } from './ledger.ts';
+import { pacer } from './pace.ts';
 
 export { failedOf, type Ledger } from './ledger.ts';
 
@@ -43,7 +44,7 @@ export function startLoad(options: LoadOptions): Load {
     bodyTimeout: timeout,
   });
   const books = new Books();
-  const pace = pacer(options.rate);
+  const pace = options.rate === undefined ? undefined : pacer(options.rate);
   let stopping = false;
 
   const send = async (): Promise<void> => {
@@ -56,7 +57,7 @@ export function startLoad(options: LoadOptions): Load {
   };
   const loop = async (): Promise<void> => {
     while (!stopping) {
-      await pace();
+      await pace?.();
       if (stopping) return;
       books.sent();
       await send();
@@ -101,15 +102,4 @@ async function request(pool: Pool, path: string, options: LoadOptions): Promise<
     if (code?.endsWith('_TIMEOUT')) return { failed: { kind: 'timeout', cause } };
     return { failed: { kind: status === undefined ? 'connection' : 'truncated', cause } };
   }
-}
-
-/** Waits until the next request is due; requests that could not be sent in time are not made up for. */
-function pacer(rate: number | undefined): () => Promise<void> {
-  if (rate === undefined) return () => Promise.resolve();
-  let due = performance.now();
-  return async () => {
-    const now = performance.now();
-    due = Math.max(due + 1000 / rate, now);
-    if (due > now) await new Promise((resolve) => setTimeout(resolve, due - now));
-  };
 }
