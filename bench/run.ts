@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { failedOf, startLoad } from '../test/support/http/load.ts';
+import { median } from './median.ts';
 import { openWorkplace, type Project } from './workplace.ts';
 
 /** Measured in one run, in turn, so that a slow machine slows both alike. */
@@ -70,14 +71,6 @@ async function rollout(site: Project): Promise<number> {
 function spread(values: number[]): { min: number; median: number; max: number } {
   const round = (value: number) => Math.round(value * 1000) / 1000;
   return { min: round(Math.min(...values)), median: round(median(values)), max: round(Math.max(...values)) };
-}
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (
-    ((sorted[Math.floor((sorted.length - 1) / 2)] ?? 0) + (sorted[Math.ceil((sorted.length - 1) / 2)] ?? 0)) /
-    2
-  );
 }
 
 process.exitCode = await main();

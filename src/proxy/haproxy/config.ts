@@ -26,6 +26,8 @@ global
   # two processes would share a port unnoticed
   noreuseport
   stats socket ${quoted(socket)} mode 600 level admin
+  # every drain asks on its own
+  stats maxconn 200
   lua-load ${quoted(script)} ${isClosed(table) ? 'closed' : 'open'}
 
 defaults
@@ -87,8 +89,11 @@ export function isClosed({ hold, routes }: RoutingTable): boolean {
   return !hold && routes.length === 0;
 }
 
-/** A refused connection takes a server out until a connection succeeds again. */
-export const CHECKS = `check inter 2s downinter ${LIMITS.eject} fastinter ${LIMITS.eject} rise 1 fall 2 observe layer4 error-limit 1 on-error mark-down`;
+/**
+ * A refused connection takes a server out until a connection succeeds again. The pool's bounds are HAProxy's defaults,
+ * which 2.6 forgets for servers that are added at run time: they would keep no connection.
+ */
+export const CHECKS = `check inter 2s downinter ${LIMITS.eject} fastinter ${LIMITS.eject} rise 1 fall 2 observe layer4 error-limit 1 on-error mark-down pool-max-conn -1 pool-purge-delay 5s`;
 
 function ownAnswer(status: number, reason: string, message: string): string {
   const retryAfter = status === 503 ? ' hdr Retry-After 1' : '';
