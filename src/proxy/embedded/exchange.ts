@@ -34,6 +34,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
   #flushed = false;
   #drains = false;
   #done = false;
+  readonly #begun = performance.now();
 
   constructor(service: Service, listener: ListenerState, req: IncomingMessage, res: ClientResponse) {
     this.#service = service;
@@ -88,7 +89,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
 
   refuse(refusal: Refusal): void {
     this.#finish();
-    this.#service.failures++;
+    this.#service.refuse(refusal.reason);
     if (this.#listener.closing || refusal.close) this.#res.shouldKeepAlive = false;
     writeRefusal(this.#res, refusal);
     if (this.#req.complete || refusal.close) this.#res.end();
@@ -155,6 +156,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
     if (this.#done) return;
+    this.#instance?.count(this.#res.statusCode, (performance.now() - this.#begun) / 1000);
     this.#finish();
     const trailers = controller.rawTrailers as Buffer[] | null;
     if (trailers !== null && trailers.length > 0 && this.#res.chunkedEncoding)
@@ -194,6 +196,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
   }
 
   #retry(): void {
+    if (this.#instance) this.#instance.figures.retries++;
     this.#instance?.leave(this);
     this.#instance = undefined;
     clearTimeout(this.#late);
@@ -202,6 +205,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Routed, InFlight {
 
   /** Breaks the client's connection: an answer that cannot be completed must not look complete. */
   #break(): void {
+    if (this.#instance) this.#instance.figures.broken++;
     this.#finish();
     this.#service.failures++;
     this.#res.destroy();

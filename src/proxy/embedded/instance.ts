@@ -1,5 +1,5 @@
 import { Pool } from 'undici';
-import type { Route } from '../port.ts';
+import { type Figures, LATENCY_BOUNDS, type Route } from '../port.ts';
 import type { Candidate } from './balancer.ts';
 import { tolerantConnector } from './connector.ts';
 import { LIMITS } from './limits.ts';
@@ -18,6 +18,7 @@ export class Instance implements Candidate {
   revision: number;
   weight: number;
   ejectedUntil = 0;
+  readonly figures: Figures;
   readonly inFlight = new Set<InFlight>();
   readonly #onIdle: (instance: Instance) => void;
   #kept: Pool | undefined;
@@ -29,6 +30,15 @@ export class Instance implements Candidate {
     this.port = route.port;
     this.revision = route.revision;
     this.weight = route.weight;
+    this.figures = {
+      instance: route.instance,
+      revision: route.revision,
+      status: { '1xx': 0, '2xx': 0, '3xx': 0, '4xx': 0, '5xx': 0 },
+      broken: 0,
+      latency: { sum: 0, buckets: new Array(LATENCY_BOUNDS.length + 1).fill(0) },
+      retries: 0,
+      ejections: 0,
+    };
     this.#onIdle = onIdle;
   }
 
@@ -55,8 +65,19 @@ export class Instance implements Candidate {
     if (this.inFlight.delete(work) && this.inFlight.size === 0) this.#onIdle(this);
   }
 
+  /** An answer has ended, so long after its request came. */
+  count(status: number, seconds: number): void {
+    this.figures.status[`${Math.trunc(status / 100)}xx` as '2xx']++;
+    this.figures.latency.sum += seconds;
+    const bucket = LATENCY_BOUNDS.findIndex((bound) => seconds <= bound);
+    const { buckets } = this.figures.latency;
+    const i = bucket < 0 ? LATENCY_BOUNDS.length : bucket;
+    buckets[i] = (buckets[i] ?? 0) + 1;
+  }
+
   /** No new requests for a second, while others can take them. */
   eject(): void {
+    this.figures.ejections++;
     this.ejectedUntil = Date.now() + LIMITS.eject;
   }
 

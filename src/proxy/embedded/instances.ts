@@ -1,4 +1,4 @@
-import type { Drained, Route } from '../port.ts';
+import type { Drained, Figures, Route } from '../port.ts';
 import { Instance } from './instance.ts';
 
 /** The instances of one service: those of its table, and those that have left it and are still busy. */
@@ -30,6 +30,10 @@ export class Instances {
     const left = this.#named(name).flatMap(({ inFlight }) => [...inFlight]);
     for (const work of left) work.cut();
     return { cut: left.length, websockets: 0, streams: 0 };
+  }
+
+  figures(): Figures[] {
+    return [...this.#all.values()].map(({ figures }) => figures);
   }
 
   /** Cuts everything and closes every connection. */

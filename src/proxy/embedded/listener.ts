@@ -1,15 +1,18 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
-import { UnideployError } from '../../errors.ts';
 import type { ListenAddress } from '../port.ts';
 import { ClientResponse, Exchange, type ListenerState } from './exchange.ts';
 import { LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
+import { cannotListen } from './ports.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Service } from './service.ts';
 import { upgrade } from './upgrade.ts';
 
 type HttpServer = Server<typeof IncomingMessage, typeof ClientResponse>;
+
+/** Makes a server listen on an address; the outcome is its 'listening' or its 'error'. */
+export type ListenOn = (server: NetServer, address: ListenAddress) => void;
 
 /** The open port of a service. */
 export class Listener {
@@ -18,6 +21,7 @@ export class Listener {
   readonly #asked: ListenAddress;
   readonly #sockets: Set<Socket>;
   readonly #state: ListenerState;
+  #closed: Promise<void> | undefined;
 
   private constructor(server: HttpServer, asked: ListenAddress, sockets: Set<Socket>, state: ListenerState) {
     this.#server = server;
@@ -26,8 +30,13 @@ export class Listener {
     this.#state = state;
   }
 
-  /** Opens the port (UD_PORT_IN_USE where it cannot be). */
-  static async open(asked: ListenAddress, service: Service, log: Log): Promise<Listener> {
+  /** Opens the port (UD_PORT_IN_USE where it cannot be); `listenOn` says how. */
+  static async open(
+    asked: ListenAddress,
+    service: Service,
+    log: Log,
+    listenOn: ListenOn = listenHere,
+  ): Promise<Listener> {
     const sockets = new Set<Socket>();
     const state = { closing: false };
     const server = httpServer(service, state, log);
@@ -39,7 +48,8 @@ export class Listener {
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(cannotListen(asked, error)));
-      server.listen({ host: asked.host, port: asked.port, backlog: 4096 }, resolve);
+      server.once('listening', resolve);
+      listenOn(server, asked);
     });
     // an accept that failed for want of descriptors: the next one may not
     server.on('error', () => undefined);
@@ -59,8 +69,18 @@ export class Listener {
   /**
    * Takes no more connections; resolves when the last one has ended, at the latest after `graceMs`. http.Server's own
    * `close` would race with requests on idle connections: this one answers those first, with `Connection: close`.
+   * Called again, it ends earlier if that grace is shorter.
    */
   async close(graceMs: number): Promise<void> {
+    const cut = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, graceMs);
+    this.#closed ??= this.#stop(graceMs);
+    await this.#closed;
+    clearTimeout(cut);
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     this.#state.closing = true;
     const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
     NetServer.prototype.close.call(this.#server);
@@ -74,11 +94,8 @@ export class Listener {
       },
       Math.min(LIMITS.closeIdleAfter, graceMs),
     );
-    const cut = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, graceMs);
     await closed;
-    for (const timer of [idle, repeat, cut]) clearTimeout(timer);
+    for (const timer of [idle, repeat]) clearTimeout(timer);
     this.#server.close(() => undefined); // stops the interval of http.Server that checks for slow clients
   }
 }
@@ -146,11 +163,6 @@ function answering(socket: Socket): boolean {
   return _httpMessage?.headersSent === true;
 }
 
-function cannotListen({ host, port }: ListenAddress, error: NodeJS.ErrnoException): UnideployError {
-  return new UnideployError(
-    'UD_PORT_IN_USE',
-    `cannot listen on ${host}:${port}: ${error.code === 'EADDRINUSE' ? 'another program does' : error.message}`,
-    'end what listens there, or choose another `listen` address',
-    { cause: error },
-  );
+function listenHere(server: NetServer, { host, port }: ListenAddress): void {
+  server.listen({ host, port, backlog: LIMITS.backlog });
 }

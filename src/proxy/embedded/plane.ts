@@ -1,20 +1,31 @@
 import { UnideployError } from '../../errors.ts';
-import type { Drained, RoutingTable, TableStatus } from '../port.ts';
-import { readTable } from '../table.ts';
+import type { Drained, Figures, RoutingTable, TableStatus } from '../port.ts';
+import { notNewer, readTable } from '../table.ts';
 import { LIMITS } from './limits.ts';
-import { Listener } from './listener.ts';
+import { Listener, type ListenOn } from './listener.ts';
 import type { Log } from './log.ts';
 import { Service } from './service.ts';
+
+export interface PlaneOptions {
+  /** how a port is opened; otherwise, by this process alone */
+  listenOn?: ListenOn;
+  /** file that the access log goes to; none without it */
+  accessLog?: string;
+}
 
 /** All services of one data-plane process. */
 export class Plane {
   readonly #log: Log;
+  readonly #options: PlaneOptions;
   readonly #services = new Map<string, Served>();
   /** tables of one service are applied one after another */
   readonly #turns = new Map<string, Promise<unknown>>();
 
-  constructor(log: Log = () => undefined) {
+  #leaving = false;
+
+  constructor(log: Log = () => undefined, options: PlaneOptions = {}) {
     this.#log = log;
+    this.#options = options;
   }
 
   /** Applies a table whole, or throws (UD_TABLE_REFUSED, UD_PORT_IN_USE) and leaves everything as it was. */
@@ -25,8 +36,8 @@ export class Plane {
       if (served === undefined) return this.#open(table);
       const { service, listener } = served;
       if (table.version <= service.table.version) throw notNewer(table, service.table.version);
-      if (!listener.serves(table.listen)) {
-        served.listener = await Listener.open(table.listen, service, this.#log);
+      if (!this.#leaving && !listener.serves(table.listen)) {
+        served.listener = await Listener.open(table.listen, service, this.#log, this.#options.listenOn);
         listener
           .close(LIMITS.softClose)
           .catch((error) => this.#log('error', 'close', { error: String(error) }));
@@ -58,16 +69,41 @@ export class Plane {
       : { cut: 0, websockets: 0, streams: 0 };
   }
 
+  /** What was counted of a service; nothing of one that is not known. */
+  figures(name: string): Figures[] {
+    return this.#services.get(name)?.service.figures() ?? [];
+  }
+
+  /** What a check says of an instance. */
+  verdict(name: string, instance: string, healthy: boolean): void {
+    this.#services.get(name)?.service.verdict(instance, healthy);
+  }
+
+  /**
+   * Takes no more connections. Those there are go on, by the newest tables, held requests too; resolves when the last
+   * one has ended, at the latest after `graceMs`.
+   */
+  async leave(graceMs: number): Promise<void> {
+    this.#leaving = true;
+    await Promise.all(
+      [...this.#services].map(async ([name, { listener }]) => {
+        await listener.close(graceMs);
+        await this.remove(name, 0);
+      }),
+    );
+  }
+
   /** Ends all services as `remove` does. */
   async close(graceMs: number): Promise<void> {
     await Promise.all([...this.#services.keys()].map((name) => this.remove(name, graceMs)));
   }
 
   async #open(table: RoutingTable): Promise<TableStatus> {
+    if (this.#leaving) throw leaving(table);
     const service = new Service(table);
     // the first request must find the routes
     service.apply(table);
-    const listener = await Listener.open(table.listen, service, this.#log);
+    const listener = await Listener.open(table.listen, service, this.#log, this.#options.listenOn);
     const served = { service, listener };
     this.#services.set(table.service, served);
     return this.#take(served, table);
@@ -109,10 +145,10 @@ function statusOf({ service, listener }: Served): TableStatus {
   return service.status(listener.address);
 }
 
-function notNewer(table: RoutingTable, current: number): UnideployError {
+function leaving({ service }: RoutingTable): UnideployError {
   return new UnideployError(
     'UD_TABLE_REFUSED',
-    `version ${table.version} of the routing table of ${table.service} is not newer than ${current}, which is in force`,
-    'another controller may be at work: ask for the status, and go on from its version',
+    `the process that is to serve ${service} is ending`,
+    'ask the data plane that took its place',
   );
 }

@@ -1,4 +1,4 @@
-import type { RoutingTable, TableStatus } from '../port.ts';
+import type { Figures, RoutingTable, TableStatus } from '../port.ts';
 import { Balancer } from './balancer.ts';
 import { Hold, type Waiting } from './hold.ts';
 import type { Instance } from './instance.ts';
@@ -19,6 +19,9 @@ export class Service {
   readonly hold = new Hold();
   requests = 0;
   failures = 0;
+  holds = 0;
+  /** refusals by their reason */
+  readonly refused: Record<string, number> = {};
   #table: RoutingTable;
   #balancer: Balancer<Instance> = new Balancer([]);
   #routed: Instance[] = [];
@@ -48,6 +51,7 @@ export class Service {
     if (this.#closed()) request.refuse(this.#noInstance());
     else if (this.#holds() || (this.hold.size > 0 && request.tried.length === 0)) {
       request.tried = [];
+      this.holds++;
       this.hold.add(request);
     } else this.proceed(request);
   }
@@ -65,6 +69,22 @@ export class Service {
     this.hold.refuseAll(this.#noInstance());
   }
 
+  figures(): Figures[] {
+    return this.instances.figures();
+  }
+
+  /** A check found the instance well, or not: it is out until the next verdict. */
+  verdict(instance: string, healthy: boolean): void {
+    for (const each of this.#routed)
+      if (each.name === instance) each.ejectedUntil = healthy ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** An answer of the proxy's own. */
+  refuse(reason: string): void {
+    this.failures++;
+    this.refused[reason] = (this.refused[reason] ?? 0) + 1;
+  }
+
   status(listen: RoutingTable['listen']): TableStatus {
     const { version, hold, preview, traffic, routes } = this.#table;
     return {
@@ -77,6 +97,9 @@ export class Service {
       held: this.hold.size,
       requests: this.requests,
       failures: this.failures,
+      refused: this.refused,
+      holds: this.holds,
+      drains: 0,
       routes: routes.map((route, i) => ({
         ...route,
         inFlight: this.#routed[i]?.inFlight.size ?? 0,
