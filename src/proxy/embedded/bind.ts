@@ -27,7 +27,7 @@ export async function bind({ host, port }: ListenAddress): Promise<BoundSocket> 
 
 /** A socket that came with the process, as descriptor `fd`. */
 export function inherited(fd: number): BoundSocket {
-  return checked(createServerHandle(null, -1, -1, fd));
+  return checked(createServerHandle(null, 0, -1, fd));
 }
 
 export function portOf(socket: BoundSocket): number {
