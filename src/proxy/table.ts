@@ -15,6 +15,15 @@ export function readTable(service: string, value: unknown): RoutingTable {
   );
 }
 
+/** The refusal of a table that is not newer than the one in force. */
+export function notNewer(table: RoutingTable, current: number): UnideployError {
+  return new UnideployError(
+    'UD_TABLE_REFUSED',
+    `version ${table.version} of the routing table of ${table.service} is not newer than ${current}, which is in force`,
+    'another controller may be at work: ask for the status, and go on from its version',
+  );
+}
+
 function problemOf(service: string, table: RoutingTable): string | undefined {
   if (table.service !== service) return `it is for ${table.service}`;
   const names = new Set(table.routes.map(({ instance }) => instance));

@@ -7,14 +7,7 @@ import { connect } from 'node:net';
  * dead process left is moved away first, and looked at again: it may have been replaced by a live one meanwhile.
  */
 export async function claim(path: string, listen: (path: string) => Promise<unknown>): Promise<boolean> {
-  const own = `${path}.${process.pid}`;
-  await rm(own, { force: true });
-  const umask = process.umask(0o177);
-  try {
-    await listen(own);
-  } finally {
-    process.umask(umask);
-  }
+  const own = await listenBeside(path, listen);
   try {
     while (!(await linked(own, path))) {
       if (await answers(path)) return false;
@@ -31,6 +24,22 @@ export async function claim(path: string, listen: (path: string) => Promise<unkn
   } finally {
     await rm(own, { force: true });
   }
+}
+
+/** Lets a server listen on a unix socket beside that one, for its user only; returns its path. */
+export async function listenBeside(
+  path: string,
+  listen: (path: string) => Promise<unknown>,
+): Promise<string> {
+  const own = `${path}.${process.pid}`;
+  await rm(own, { force: true });
+  const umask = process.umask(0o177);
+  try {
+    await listen(own);
+  } finally {
+    process.umask(umask);
+  }
+  return own;
 }
 
 /** Whether a process accepts connections on a unix socket. */

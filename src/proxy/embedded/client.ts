@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import pRetry from 'p-retry';
 import { Pool } from 'undici';
@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { startDetached } from '../../detached.ts';
 import { fromReport, UnideployError } from '../../errors.ts';
 import type { ControlError, DataPlane, RoutingTable, TableStatus } from '../port.ts';
+import { lastLine } from './last-line.ts';
 import { planeFiles } from './paths.ts';
 
 export interface EmbeddedOptions {
@@ -13,10 +14,13 @@ export interface EmbeddedOptions {
   state: string;
   /** the compiled main file of the data-plane process; the default is the one built with this file */
   entry?: string;
+  /** worker processes of a data plane that is started here; one for each core otherwise */
+  workers?: number;
 }
 
 /** The data plane of Node processes of its own: started where none answers, adopted otherwise. */
-export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOptions): DataPlane {
+export function embeddedDataPlane({ state, entry: given, workers }: EmbeddedOptions): DataPlane {
+  const entry = given ?? defaultEntry();
   const files = planeFiles(state);
   const call = caller(files.socket);
 
@@ -24,7 +28,8 @@ export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOpt
     async ensure() {
       if ((await ping(call)) !== undefined) return;
       await mkdir(state, { recursive: true, mode: 0o700 });
-      await start(entry, state, files.log, call);
+      const args = workers === undefined ? [] : ['--workers', String(workers)];
+      await start([entry, '--state', state, ...args], files.log, call);
     },
     apply: (table: RoutingTable) => call<TableStatus>('PUT', path`/tables/${table.service}`, table),
     remove: (service, graceMs) =>
@@ -38,7 +43,7 @@ export function embeddedDataPlane({ state, entry = defaultEntry() }: EmbeddedOpt
     figures: (service) => call('GET', path`/tables/${service}/figures`),
     metrics: () => call('GET', '/metrics'),
     async upgrade() {
-      await call('POST', '/upgrade');
+      await call('POST', '/upgrade', given === undefined ? {} : { entry: given });
     },
     async stop() {
       // Slow is not gone: where nothing listens the answer comes at once.
@@ -87,7 +92,8 @@ function caller(socket: string): Call {
       });
     const text = await answer.body.text();
     if (answer.statusCode >= 400) throw refusalOf(text);
-    return (text === '' ? undefined : JSON.parse(text)) as T;
+    const json = String(answer.headers['content-type']).startsWith('application/json');
+    return (json ? JSON.parse(text) : text) as T;
   };
 }
 
@@ -111,8 +117,8 @@ async function ping(call: Call, within = PING_DEADLINE): Promise<number | undefi
 }
 
 /** Starts the process and waits until it answers. Its log is a file descriptor of its own: it outlives this process. */
-async function start(entry: string, state: string, logFile: string, call: Call): Promise<void> {
-  const child = startDetached(process.execPath, [entry, '--state', state], { log: logFile, cwd: '/' });
+async function start(words: string[], logFile: string, call: Call): Promise<void> {
+  const child = startDetached(process.execPath, words, { log: logFile, cwd: '/' });
   let ended = false;
   let last = false;
   child.once('exit', () => {
@@ -135,11 +141,6 @@ async function start(entry: string, state: string, logFile: string, call: Call):
       { cause: error },
     );
   }
-}
-
-async function lastLine(file: string): Promise<string | undefined> {
-  const text = await readFile(file, 'utf8').catch(() => '');
-  return text.trimEnd().split('\n').at(-1) || undefined;
 }
 
 /** Resolves when the process has ended; it answers requests in flight for up to 30 s first. */

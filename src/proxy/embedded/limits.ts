@@ -25,4 +25,16 @@ export const LIMITS = {
   closeIdleAfter: 1_000,
   /** requests in flight when the process is told to end, or a service moves to another port */
   softClose: 30_000,
+  /** connections that wait to be accepted: a burst, or the time until a dead worker is replaced */
+  backlog: 4_096,
+  /** how long a port in use is tried again */
+  bind: 500,
+  /** a worker is asked this often whether it is well, and killed after so many questions without an answer */
+  ping: 1_000,
+  pings: 5,
+  /** a worker that ends before it is as old as this is started again more and more slowly, up to `slowestStart` */
+  quickEnd: 1_000,
+  slowestStart: 5_000,
+  /** until the successor's workers all serve */
+  succession: 15_000,
 } as const;

@@ -1,5 +1,4 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { UnideployError } from '../../errors.ts';
 import type { ListenAddress } from '../port.ts';
 import type { Downstream } from './downstream.ts';
 import { Exchange } from './exchange.ts';
@@ -7,17 +6,19 @@ import type { RequestHead } from './headers.ts';
 import { ClientConnection, type ClientSite } from './http1/client-connection.ts';
 import { LIMITS } from './limits.ts';
 import { Matches } from './match.ts';
+import { cannotListen } from './ports.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
 import type { Service } from './service.ts';
 import { serveTcp } from './tcp.ts';
 import { Unserved } from './unserved.ts';
 import { upgrade } from './upgrade.ts';
 
-/** Makes a server listen on an address. */
+/** Makes a server listen on an address; the outcome is its 'listening' or its 'error'. */
 export type ListenOn = (server: Server, address: ListenAddress) => void;
 
-export const listenOnPort: ListenOn = (server, { host, port }) => {
-  server.listen({ host, port, backlog: BACKLOG });
+/** Opens the port for this process alone. */
+export const listenHere: ListenOn = (server, { host, port }) => {
+  server.listen({ host, port, backlog: LIMITS.backlog });
 };
 
 /** An open port, and the services that share it. */
@@ -32,6 +33,7 @@ export class Listener implements ClientSite {
   readonly #connections = new Set<ClientConnection>();
   /** connections that are not HTTP's, or not any more */
   readonly #taken = new Set<Socket>();
+  #closed: Promise<void> | undefined;
   #matches = new Matches<Service>([]);
 
   private constructor(server: Server, asked: ListenAddress) {
@@ -129,9 +131,19 @@ export class Listener implements ClientSite {
 
   /**
    * Takes no more connections; resolves when the last one has ended, at the latest after `graceMs`. Requests that are on
-   * the wire already are still answered, with `Connection: close`.
+   * the wire already are still answered, with `Connection: close`. Called again, it ends earlier if that grace is shorter.
    */
   async close(graceMs: number): Promise<void> {
+    const cut = setTimeout(() => {
+      for (const connection of this.#connections) connection.cut();
+      for (const socket of this.#taken) socket.destroy();
+    }, graceMs);
+    this.#closed ??= this.#stop(graceMs);
+    await this.#closed;
+    clearTimeout(cut);
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     this.closing = true;
     const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
     this.#server.close();
@@ -147,12 +159,8 @@ export class Listener implements ClientSite {
       },
       Math.min(LIMITS.closeIdleAfter, graceMs),
     );
-    const cut = setTimeout(() => {
-      for (const connection of this.#connections) connection.cut();
-      for (const socket of this.#taken) socket.destroy();
-    }, graceMs);
     await closed;
-    for (const timer of [idle, repeat, cut]) clearTimeout(timer);
+    for (const timer of [idle, repeat]) clearTimeout(timer);
   }
 
   #take(socket: Socket): void {
@@ -169,15 +177,5 @@ export class Listener implements ClientSite {
   }
 }
 
-function cannotListen({ host, port }: ListenAddress, error: NodeJS.ErrnoException): UnideployError {
-  return new UnideployError(
-    'UD_PORT_IN_USE',
-    `cannot listen on ${host}:${port}: ${error.code === 'EADDRINUSE' ? 'another program does' : error.message}`,
-    'end what listens there, or choose another `listen` address',
-    { cause: error },
-  );
-}
-
-const BACKLOG = 4096;
 const NO_SERVICE: Refusal = { status: 404, reason: 'no-service', message: 'no service takes this request' };
 const HELD_HEALTH: Refusal = { status: 200, reason: 'held', message: 'held' };

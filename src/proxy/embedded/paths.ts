@@ -1,3 +1,4 @@
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnideployError } from '../../errors.ts';
 
@@ -7,6 +8,8 @@ export interface PlaneFiles {
   socket: string;
   log: string;
   pid: string;
+  /** a JSON line for every request of the services that ask for it */
+  accessLog: string;
 }
 
 /** UD_STATE_PATH: the directory's path leaves no room for a socket's name. */
@@ -18,7 +21,18 @@ export function planeFiles(state: string): PlaneFiles {
       `the path of the state directory is too long for a socket: ${state}`,
       `choose a state directory of at most ${LONGEST - '/proxy.sock'.length} bytes`,
     );
-  return { socket, log: join(state, 'proxy.log'), pid: join(state, 'proxy.pid') };
+  return {
+    socket,
+    log: join(state, 'proxy.log'),
+    pid: join(state, 'proxy.pid'),
+    accessLog: join(state, 'access.log'),
+  };
+}
+
+/** Whole, or not at all: it is read while it is written. */
+export async function writePid({ pid: file }: PlaneFiles, pid: number): Promise<void> {
+  await writeFile(`${file}.new`, `${pid}\n`);
+  await rename(`${file}.new`, file);
 }
 
 /** 107 bytes fit a unix socket's address; `claim` appends a process id and a word. */

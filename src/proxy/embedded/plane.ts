@@ -1,9 +1,9 @@
 import { UnideployError } from '../../errors.ts';
 import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
-import { readTable } from '../table.ts';
+import { notNewer, readTable } from '../table.ts';
 import { AccessLog } from './access-log.ts';
 import { LIMITS } from './limits.ts';
-import { Listener, type ListenOn, listenOnPort } from './listener.ts';
+import { Listener, type ListenOn, listenHere } from './listener.ts';
 import type { Log } from './log.ts';
 import { sameClaim } from './match.ts';
 import { Service } from './service.ts';
@@ -23,12 +23,14 @@ export class Plane {
   readonly #access: AccessLog | undefined;
   readonly #services = new Map<string, Served>();
   readonly #listeners = new Set<Listener>();
-  readonly #leaving = new Set<Served>();
+  /** removed, with requests under way */
+  readonly #removed = new Set<Served>();
+  #leaving = false;
   /** tables are applied one after another: services may share a listener */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #clock: NodeJS.Timeout;
 
-  constructor({ log = () => undefined, listenOn = listenOnPort, accessLog }: PlaneOptions = {}) {
+  constructor({ log = () => undefined, listenOn = listenHere, accessLog }: PlaneOptions = {}) {
     this.#log = log;
     this.#listenOn = listenOn;
     if (accessLog !== undefined)
@@ -94,6 +96,16 @@ export class Plane {
       : { cut: 0, websockets: 0, streams: 0 };
   }
 
+  /**
+   * Takes no more connections. Those there are go on, by the newest tables, held requests too; resolves when the last
+   * one has ended, at the latest after `graceMs`.
+   */
+  async leave(graceMs: number): Promise<void> {
+    this.#leaving = true;
+    await Promise.all([...this.#listeners].map((listener) => listener.close(graceMs)));
+    await this.close(0);
+  }
+
   /** Ends all services as `remove` does. */
   async close(graceMs: number): Promise<void> {
     await Promise.all([...this.#services.keys()].map((name) => this.remove(name, graceMs)));
@@ -115,7 +127,8 @@ export class Plane {
     current: Listener | undefined,
   ): Promise<Listener> {
     const shared = table.listen.port === 0 ? undefined : this.#listenerAt(table.listen);
-    const open = current?.serves(table.listen) ? current : shared;
+    const open = current && (this.#leaving || current.serves(table.listen)) ? current : shared;
+    if (this.#leaving && !open) throw leaving(table);
     if (open) {
       refuseClaimed(table, open);
       return open;
@@ -132,11 +145,11 @@ export class Plane {
   async #close(served: Served, graceMs: number): Promise<void> {
     const { service, listener } = served;
     service.end();
-    this.#leaving.add(served);
+    this.#removed.add(served);
     await this.#release(listener, service, graceMs);
     await service.ended(graceMs);
     service.close();
-    this.#leaving.delete(served);
+    this.#removed.delete(served);
     this.#log('info', 'service removed', { service: service.name });
   }
 
@@ -150,7 +163,7 @@ export class Plane {
   #check(): void {
     const now = Date.now();
     for (const listener of this.#listeners) listener.check(now);
-    for (const { service } of [...this.#services.values(), ...this.#leaving]) service.check(now);
+    for (const { service } of [...this.#services.values(), ...this.#removed]) service.check(now);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -190,10 +203,10 @@ function refuseClaimed(table: RoutingTable, listener: Listener): void {
   }
 }
 
-function notNewer(table: RoutingTable, current: number): UnideployError {
+function leaving({ service }: RoutingTable): UnideployError {
   return new UnideployError(
-    'UD_TABLE_REFUSED',
-    `version ${table.version} of the routing table of ${table.service} is not newer than ${current}, which is in force`,
-    'another controller may be at work: ask for the status, and go on from its version',
+    'UD_PROXY_FAILED',
+    `the process that is to serve ${service} is ending`,
+    'ask the data plane that took its place',
   );
 }

@@ -178,6 +178,9 @@ export class Service {
       held: this.hold.size,
       requests: this.requests,
       failures: this.failures,
+      refused: this.refusals,
+      holds: this.hold.total,
+      drains: this.drains,
       routes: this.#table.routes.map((route, i) => {
         const instance = this.#routed[i];
         return {

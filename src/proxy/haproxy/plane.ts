@@ -239,6 +239,9 @@ export class HaproxyPlane {
       held: figures.held,
       requests: figures.requests,
       failures: figures.failures,
+      refused: {},
+      holds: 0,
+      drains: 0,
       routes: table.routes.map((route) => ({
         ...route,
         inFlight: inFlight.get(serverName(route)) ?? 0,

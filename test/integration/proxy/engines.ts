@@ -7,9 +7,12 @@ import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable, TableStatus } from '../../../src/proxy/port.ts';
 
-/** The data planes that promise the same; the embedded one is the built one: `npm run build` makes it. */
+/**
+ * The data planes that promise the same; the embedded one is the built one: `npm run build` makes it. It has one worker
+ * here: the order and the bounds of a hold, and each share to the request, are kept by each worker for itself.
+ */
 export const ENGINES: { engine: string; open: (state: string) => DataPlane }[] = [
-  { engine: 'embedded', open: (state) => embeddedDataPlane({ state }) },
+  { engine: 'embedded', open: (state) => embeddedDataPlane({ state, workers: 1 }) },
   { engine: 'haproxy', open: (state) => haproxyDataPlane({ state }) },
 ];
 
