@@ -5,8 +5,8 @@ import type { BoundSocket } from './bind.ts';
 
 /** asked of those that serve: by the primary of its workers, and by it of the primary before it, for the workers there */
 export interface ServingCalls {
-  /** The service's new table (the refusals of `Plane.apply`). */
-  apply(table: RoutingTable): void;
+  /** The service's new table (the refusals of `Plane.apply`), and the instances that checks have taken out. */
+  apply(table: RoutingTable, unhealthy: string[]): void;
   /** Resolves when the last request of the service has ended, at the latest after `graceMs`. */
   remove(service: string, graceMs: number): void;
   drained(service: string, instance: string, deadlineMs: number): Drained;

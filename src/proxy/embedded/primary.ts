@@ -1,6 +1,7 @@
 import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
 import { notNewer, readTable } from '../table.ts';
 import { type Answers, type Channel, Gone } from './channel.ts';
+import { ActiveChecks } from './checks.ts';
 import type { Log } from './log.ts';
 import { type Estate, FIRST_SOCKET, type Heir, type ServingCalls } from './messages.ts';
 import { Ports } from './ports.ts';
@@ -32,6 +33,8 @@ export class Primary {
   readonly #log: Log;
   readonly #ports = new Ports();
   readonly #workers: Workers;
+  /** asked here, once for all workers */
+  readonly #checks: ActiveChecks;
   readonly #services = new Map<string, Served>();
   /** of the primary before, while its workers still have requests in flight */
   #before: Channel<ServingCalls> | undefined;
@@ -45,6 +48,11 @@ export class Primary {
       count,
       log,
       socketAt: (address) => this.#ports.socketAt(address),
+      unhealthy: (service) => this.#checks.unhealthy(service),
+    });
+    this.#checks = new ActiveChecks({
+      log,
+      onVerdict: (service, instance, healthy) => this.#workers.verdict(service, instance, healthy),
     });
   }
 
@@ -63,7 +71,9 @@ export class Primary {
     void before.closed.then(() => {
       this.#before = undefined;
     });
-    await this.#workers.start([...this.#services.values()].map(({ table }) => table));
+    const tables = [...this.#services.values()].map(({ table }) => table);
+    for (const { service, traffic, routes } of tables) this.#checks.apply(service, traffic.check, routes);
+    await this.#workers.start(tables);
   }
 
   /** See `DataPlane.apply`: the table is in force in all workers, or nowhere. */
@@ -77,14 +87,15 @@ export class Primary {
       const listen = stays ? current.table.listen : await this.#ports.open(name, asked.listen);
       const table = { ...asked, listen };
       try {
-        await this.#workers.apply(table);
+        await this.#workers.apply(table, this.#checks.unhealthy(name));
       } catch (error) {
         if (!stays) this.#ports.release(name, listen);
         throw error;
       }
       if (current && !stays) this.#ports.release(name, current.table.listen);
       this.#services.set(name, { asked: asked.listen, table, drains: current?.drains ?? 0 });
-      await this.#tellBefore((before) => before.call('apply', [table]));
+      this.#checks.apply(name, table.traffic.check, table.routes);
+      await this.#tellBefore((before) => before.call('apply', [table, this.#checks.unhealthy(name)]));
       const { version, hold, routes } = table;
       const weights = Object.fromEntries(routes.map(({ instance, weight }) => [instance, weight]));
       this.#log('info', 'table applied', { service: name, version, hold, listen, weights });
@@ -98,6 +109,7 @@ export class Primary {
       this.expectInCommand();
       const served = this.#services.get(name);
       this.#services.delete(name);
+      this.#checks.remove(name);
       if (served) this.#ports.release(name, served.table.listen);
       // not awaited here: a new table of the same name need not wait for the last request of this one
       return {
@@ -134,9 +146,9 @@ export class Primary {
 
   /** What the workers here do, and those before them. */
   readonly serving: Answers<ServingCalls> = {
-    apply: async (table) => {
-      await this.#workers.apply(table);
-      await this.#tellBefore((before) => before.call('apply', [table]));
+    apply: async (table, unhealthy) => {
+      await this.#workers.apply(table, unhealthy);
+      await this.#tellBefore((before) => before.call('apply', [table, unhealthy]));
     },
     remove: async (service, graceMs) => {
       await Promise.all([
@@ -167,6 +179,7 @@ export class Primary {
         sockets.map(({ fd }) => fd),
       );
       this.#superseded = true;
+      this.#checks.stop();
       this.#ports.close();
       return heir;
     });
@@ -184,6 +197,7 @@ export class Primary {
 
   /** Ends all services as `remove` does. */
   async close(graceMs: number): Promise<void> {
+    this.#checks.stop();
     this.#ports.close();
     await this.#workers.close(graceMs);
     await this.#before?.closed;

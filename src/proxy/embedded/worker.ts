@@ -8,6 +8,7 @@ import { logToStderr as log } from './log.ts';
 import type { PrimaryCalls, WorkerCalls } from './messages.ts';
 import { planeFiles } from './paths.ts';
 import { Plane } from './plane.ts';
+import { Turns } from './turns.ts';
 
 /**
  * A worker of the data plane: `node worker.js --state DIR`, started by the primary, which tells it over IPC what to
@@ -16,16 +17,20 @@ import { Plane } from './plane.ts';
 const { values } = parseArgs({ options: { state: { type: 'string', default: '/' } } });
 
 const plane = new Plane({ log, listenOn, accessLog: planeFiles(values.state).accessLog });
+/** a verdict that was reached after a table had been sent must not be overtaken by it */
+const turns = new Turns();
 const answers: Answers<WorkerCalls> = {
   ping: () => undefined,
-  apply: async (table) => {
-    await plane.apply(table.service, table);
-  },
+  apply: (table, unhealthy) =>
+    turns.take(async () => {
+      await plane.apply(table.service, table);
+      for (const instance of unhealthy) plane.verdict(table.service, instance, false);
+    }),
   remove: (service, graceMs) => plane.remove(service, graceMs),
   status: () => plane.status(),
   drained: (service, instance, deadlineMs, signal) => plane.drained(service, instance, deadlineMs, signal),
   figures: (service) => plane.figures(service),
-  verdict: (service, instance, healthy) => plane.verdict(service, instance, healthy),
+  verdict: (service, instance, healthy) => turns.take(async () => plane.verdict(service, instance, healthy)),
   leave: (graceMs) => plane.leave(graceMs),
   close: (graceMs) => plane.close(graceMs),
 };

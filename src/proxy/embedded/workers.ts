@@ -17,6 +17,8 @@ export interface WorkersOptions {
   count: number;
   log: Log;
   socketAt: (address: ListenAddress) => BoundSocket;
+  /** instances that checks have taken out */
+  unhealthy: (service: string) => string[];
 }
 
 interface Worker {
@@ -57,13 +59,15 @@ export class Workers implements Answers<ServingCalls> {
   }
 
   /** All workers take the table, or none does and the first refusal is thrown. One that dies gets it from its place's next. */
-  apply(table: RoutingTable): Promise<void> {
-    return this.#turns.take(() => this.#apply(table));
+  apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
+    return this.#turns.take(() => this.#apply(table, unhealthy));
   }
 
-  async #apply(table: RoutingTable): Promise<void> {
+  async #apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
     const workers = [...this.#all];
-    const outcomes = await Promise.allSettled(workers.map(({ channel }) => channel.call('apply', [table])));
+    const outcomes = await Promise.allSettled(
+      workers.map(({ channel }) => channel.call('apply', [table, unhealthy])),
+    );
     const refused: { worker: Worker; reason: unknown }[] = [];
     let taken = 0;
     for (const [i, worker] of workers.entries()) {
@@ -171,7 +175,7 @@ export class Workers implements Answers<ServingCalls> {
 
   /** What is sent after this comes after the tables that are sent here. */
   #start(): Worker {
-    const { state, log, socketAt } = this.#options;
+    const { state, log, socketAt, unhealthy } = this.#options;
     const child = fork(WORKER, ['--state', state], {
       execArgv: [],
       cwd: '/',
@@ -190,8 +194,8 @@ export class Workers implements Answers<ServingCalls> {
     };
     const channel = new Channel<WorkerCalls>(child, answers);
     const given = [...this.#tables.values()].map((table) =>
-      channel.call('apply', [table]).catch((error) => {
-        // the others went on serving it; here the other services must not suffer
+      channel.call('apply', [table, unhealthy(table.service)]).catch((error) => {
+        // the others go on serving it; here the other services must not suffer
         log('error', 'a new worker refused a table', { service: table.service, error: String(error) });
       }),
     );

@@ -1,9 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { connectionsOf } from '../../support/cli/connections.ts';
 import { isAlive } from '../../support/cli/processes.ts';
 import { failedOf, startLoad } from '../../support/http/load.ts';
 import { startChurn } from './churn.ts';
+import { eventually } from './engines.ts';
 import { home, table } from './home.ts';
 import { backend, openWire, route, until } from './scene.ts';
 
@@ -139,6 +141,41 @@ test('workers end with a primary that was killed; the next one has the port with
   waiting[0]?.end('whole');
   expect(await answer).toBe('whole');
   await until('the old workers have ended', () => !old.some(isAlive), 20_000);
+});
+
+test('an instance is checked once for all workers, and all of them know the verdict', async () => {
+  const { plane, workers } = await home({ workers: 2 });
+  await plane.ensure();
+  const probes: number[] = [];
+  const sick = await backend((req, res) => {
+    if (req.url === '/health') probes.push(Date.now());
+    res.writeHead(500).end();
+  });
+  const routes = [route('sick', sick), route('well', await backend('1'))];
+  const check = { path: '/health', interval: 200, timeout: 1_000, healthy: 2, unhealthy: 2 };
+  const traffic = { ...DEFAULT_TRAFFIC, check };
+  const { listen } = await plane.apply(table(1, { routes, traffic }));
+  const taken = async () => (await plane.status())[0]?.routes[0]?.usable === false;
+  await eventually('it is taken out', taken, 20_000);
+  const ask = async () => {
+    const answers = Array.from({ length: 40 }, () =>
+      fetch(`http://127.0.0.1:${listen.port}/`, { headers: { connection: 'close' } }),
+    );
+    return new Set((await Promise.all(answers)).map(({ status }) => status));
+  };
+  expect(await ask()).toEqual(new Set([200]));
+  // workers that are new are told
+  const old = workers().map(({ pid }) => pid);
+  for (const pid of old) process.kill(pid, 'SIGKILL');
+  await until(
+    'they are replaced',
+    () => workers().filter(({ pid }) => !old.includes(pid)).length === 2,
+    20_000,
+  );
+  await eventually('it is out there, too', taken, 20_000);
+  expect(await ask()).toEqual(new Set([200]));
+  const gaps = probes.slice(1).map((at, i) => at - (probes[i] ?? 0));
+  expect(gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length).toBeGreaterThan(150);
 });
 
 test('a table that a worker cannot serve is in force nowhere', async () => {
