@@ -1,0 +1,72 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { processesOf } from '../cli/processes.ts';
+import { inspect } from './inspected.ts';
+
+/** What the processes of a data plane hold, all together. */
+export interface Footprint {
+  processes: number;
+  sockets: number;
+  /** open descriptors of other kinds */
+  files: number;
+  /** resident memory, in bytes */
+  resident: number;
+  /** of Node processes: bytes of living objects, what keeps their event loops alive, listeners to process-wide events */
+  heap: number;
+  handles: number;
+  listeners: number;
+}
+
+/** Of all processes that were started for a state directory. Node processes collect their garbage first. */
+export async function footprintOf(state: string): Promise<Footprint> {
+  const pids = processesOf(state).map(({ pid }) => pid);
+  const sum: Footprint = {
+    processes: pids.length,
+    sockets: 0,
+    files: 0,
+    resident: 0,
+    heap: 0,
+    handles: 0,
+    listeners: 0,
+  };
+  for (const pid of pids) {
+    if (basename(readlinkSync(`/proc/${pid}/exe`)) === basename(process.execPath)) {
+      const { heap, handles, listeners } = await inspect(pid);
+      sum.heap += heap;
+      sum.handles += Object.values(handles).reduce((all, count) => all + count, 0);
+      sum.listeners += listeners;
+    }
+    sum.resident += residentOf(pid);
+  }
+  const open = descriptorsOf(pids);
+  sum.sockets = open.filter(isSocket).length;
+  sum.files = open.length - sum.sockets;
+  return sum;
+}
+
+/** Sockets that the processes of a state directory have open. */
+export function socketsOf(state: string): number {
+  return descriptorsOf(processesOf(state).map(({ pid }) => pid)).filter(isSocket).length;
+}
+
+function descriptorsOf(pids: number[]): string[] {
+  return pids.flatMap((pid) => readdirSync(`/proc/${pid}/fd`).map((fd) => targetOf(`/proc/${pid}/fd/${fd}`)));
+}
+
+/** Empty for one that has been closed meanwhile. */
+function targetOf(descriptor: string): string {
+  try {
+    return readlinkSync(descriptor);
+  } catch {
+    return '';
+  }
+}
+
+function isSocket(target: string): boolean {
+  return target.startsWith('socket:');
+}
+
+function residentOf(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kilobytes) * 1024;
+}
