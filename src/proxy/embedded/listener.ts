@@ -3,7 +3,7 @@ import type { ListenAddress } from '../port.ts';
 import type { Downstream } from './downstream.ts';
 import { Exchange } from './exchange.ts';
 import type { RequestHead } from './headers.ts';
-import { ClientConnection, type ClientSite } from './http1/client-connection.ts';
+import { ClientConnection, type ClientSite, type Connection } from './http1/client-connection.ts';
 import { LIMITS } from './limits.ts';
 import { Matches } from './match.ts';
 import { cannotListen } from './ports.ts';
@@ -30,7 +30,7 @@ export class Listener implements ClientSite {
   readonly #server: Server;
   /** the address asked for; its port may be 0 */
   readonly #asked: ListenAddress;
-  readonly #connections = new Set<ClientConnection>();
+  readonly #connections = new Set<Connection>();
   /** connections that are not HTTP's, or not any more */
   readonly #taken = new Set<Socket>();
   #closed: Promise<void> | undefined;
@@ -120,7 +120,7 @@ export class Listener implements ClientSite {
     only.refused(refusal.reason);
   }
 
-  onLeft(connection: ClientConnection): void {
+  onLeft(connection: Connection): void {
     this.#connections.delete(connection);
   }
 

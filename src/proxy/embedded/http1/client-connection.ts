@@ -20,11 +20,20 @@ export interface ClientSite {
   /** A request could not be read, and is answered with this. */
   onUnreadable(refusal: Refusal): void;
   /** The connection has ended, or was taken over. */
-  onLeft(connection: ClientConnection): void;
+  onLeft(connection: Connection): void;
+}
+
+/** A client's connection, as its listener looks after it. */
+export interface Connection {
+  /** Looks whether the client has taken too long; `now` as Date.now(). */
+  check(now: number): void;
+  /** Closes it as soon as no request is served on it. */
+  closeIdle(): void;
+  cut(): void;
 }
 
 /** One HTTP/1 connection of a client: requests that were sent ahead are served in their turn. */
-export class ClientConnection implements Downstream {
+export class ClientConnection implements Connection, Downstream {
   readonly #socket: Socket;
   readonly #site: ClientSite;
   readonly #remote: string;
@@ -80,7 +89,6 @@ export class ClientConnection implements Downstream {
     return this.#unread?.length ?? 0;
   }
 
-  /** Looks whether the client has taken too long; `now` as Date.now(). */
   check(now: number): void {
     if (this.#awaits === 'nothing' || now < this.#deadline || this.#gone) return;
     const late = LATE[this.#awaits];
@@ -89,7 +97,6 @@ export class ClientConnection implements Downstream {
     else this.#socket.destroy();
   }
 
-  /** Closes the connection now if no request is served on it. */
   closeIdle(): void {
     if (this.#exchange === undefined && !this.#parser.begun && !this.#discards) this.#end();
   }
