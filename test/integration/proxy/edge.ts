@@ -15,28 +15,29 @@ export class Edge {
   readonly clients = new Set<Socket>();
   port = 0;
   #version = 0;
+  readonly server: Server;
   readonly #traffic: TrafficPolicy;
 
-  private constructor(traffic: TrafficPolicy) {
+  private constructor(server: Server, traffic: TrafficPolicy) {
+    this.server = server;
     this.#traffic = traffic;
     this.service = new Service(this.#table({}));
   }
 
   /** Serves WebSockets. */
   static async webSockets(routes: Route[]): Promise<Edge> {
-    const edge = new Edge(DEFAULT_TRAFFIC);
     const server = createServer();
+    const edge = new Edge(server, DEFAULT_TRAFFIC);
     server.on('upgrade', (req, socket, head) => upgrade(server, edge.service, req, socket as Socket, head));
-    return edge.#open(server, routes);
+    return edge.#open(routes);
   }
 
   /** Serves connections. */
   static async tcp(routes: Route[], traffic: Partial<TrafficPolicy> = {}): Promise<Edge> {
-    const edge = new Edge({ ...DEFAULT_TRAFFIC, mode: 'tcp', ...traffic });
-    return edge.#open(
-      createNetServer((client) => serveTcp(edge.service, client)),
-      routes,
-    );
+    const server = createNetServer();
+    const edge = new Edge(server, { ...DEFAULT_TRAFFIC, mode: 'tcp', ...traffic });
+    server.on('connection', (client) => serveTcp(edge.service, client));
+    return edge.#open(routes);
   }
 
   apply(change: Partial<RoutingTable>): void {
@@ -62,7 +63,8 @@ export class Edge {
     };
   }
 
-  async #open(server: Server, routes: Route[]): Promise<Edge> {
+  async #open(routes: Route[]): Promise<Edge> {
+    const { server } = this;
     this.apply({ routes });
     server.on('connection', (socket: Socket) => {
       this.clients.add(socket);
