@@ -83,7 +83,12 @@ export class Http2Connection {
 }
 
 /** Node's types leave the raw headers out. */
-type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]) => void;
+type OnStream = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  raw: string[],
+) => void;
 
 /** One request of an HTTP/2 connection. */
 class Http2Stream implements Downstream {

@@ -1,13 +1,19 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { TrafficPolicy } from '../../domain/traffic.ts';
 import type { ListenAddress } from '../port.ts';
+import { type CertificateEntry, Certificates } from './certificates.ts';
 import type { Downstream } from './downstream.ts';
 import { Exchange } from './exchange.ts';
 import type { RequestHead } from './headers.ts';
 import { ClientConnection, type ClientSite, type Connection } from './http1/client-connection.ts';
+import { Http2Connection } from './http2.ts';
 import { LIMITS } from './limits.ts';
+import type { Log } from './log.ts';
 import { Matches } from './match.ts';
 import { cannotListen } from './ports.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
+import { secure } from './secure.ts';
 import type { Service } from './service.ts';
 import { serveTcp } from './tcp.ts';
 import { Unserved } from './unserved.ts';
@@ -30,26 +36,34 @@ export class Listener implements ClientSite {
   readonly #server: Server;
   /** the address asked for; its port may be 0 */
   readonly #asked: ListenAddress;
+  readonly #certificates: Certificates;
   readonly #connections = new Set<Connection>();
   /** connections that are not HTTP's, or not any more */
   readonly #taken = new Set<Socket>();
   #closed: Promise<void> | undefined;
   #matches = new Matches<Service>([]);
 
-  private constructor(server: Server, asked: ListenAddress) {
+  private constructor(server: Server, asked: ListenAddress, log: Log) {
     this.#server = server;
     this.#asked = asked;
+    this.#certificates = new Certificates(log);
   }
 
-  /** Opens the port (UD_PORT_IN_USE where it cannot be); whoever serves there has to be in place already. */
-  static async open(asked: ListenAddress, service: Service, listenOn: ListenOn): Promise<Listener> {
+  /** Opens the port (UD_PORT_IN_USE, UD_TLS) for a service, which has to be in place already, and its policy to be. */
+  static async open(
+    asked: ListenAddress,
+    service: Service,
+    { tls, match }: TrafficPolicy,
+    { listenOn, log }: { listenOn: ListenOn; log: Log },
+  ): Promise<Listener> {
     const server = createServer({
       noDelay: true,
       keepAlive: true,
       // Node's types do not know it yet
       ...({ highWaterMark: LIMITS.buffered } as object),
     });
-    const listener = new Listener(server, asked);
+    const listener = new Listener(server, asked, log);
+    listener.certify(service, { tls, match });
     listener.add(service);
     server.on('connection', (socket) => listener.#take(socket));
     await new Promise<void>((resolve, reject) => {
@@ -72,6 +86,16 @@ export class Listener implements ClientSite {
     return host === this.#asked.host && (port === this.#asked.port || port === this.address.port);
   }
 
+  /** Takes the certificate that a service's next policy names (UD_TLS: it cannot be used, and nothing has changed). */
+  certify(service: Service, policy: Pick<TrafficPolicy, 'tls' | 'match'>): void {
+    const entries = [...this.services]
+      .filter((each) => each !== service)
+      .map((each) => entryOf(each.name, each.policy));
+    this.#certificates.apply(
+      [...entries, entryOf(service.name, policy)].filter((entry) => entry !== undefined),
+    );
+  }
+
   add(service: Service): void {
     this.services.add(service);
     this.refresh();
@@ -81,6 +105,7 @@ export class Listener implements ClientSite {
   delete(service: Service): boolean {
     if (this.services.size === 1) return false;
     this.services.delete(service);
+    this.certify(service, { tls: null, match: [] });
     this.refresh();
     return true;
   }
@@ -160,21 +185,51 @@ export class Listener implements ClientSite {
       Math.min(LIMITS.closeIdleAfter, graceMs),
     );
     await closed;
+    this.#certificates.close();
     for (const timer of [idle, repeat]) clearTimeout(timer);
   }
 
   #take(socket: Socket): void {
-    const [only] = this.services;
-    if (only?.policy.mode === 'tcp') {
+    const [first] = this.services;
+    if (first === undefined) {
+      socket.destroy();
+      return;
+    }
+    const { mode, tls, timeouts } = first.policy;
+    if (tls === null) {
+      this.#serve(first, socket);
+      return;
+    }
+    this.#keep(socket);
+    const security = {
+      certificates: this.#certificates,
+      within: timeouts.head,
+      ...(mode === 'http' ? { protocols: ['h2', 'http/1.1'] } : {}),
+    };
+    secure(socket, security, (secured) => this.#serve(first, secured));
+  }
+
+  #serve(first: Service, socket: Socket | TLSSocket): void {
+    if (first.policy.mode === 'tcp') {
       this.#keep(socket);
-      serveTcp(only, socket);
-    } else this.#connections.add(new ClientConnection(socket, this));
+      serveTcp(first, socket);
+    } else if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2')
+      this.#connections.add(new Http2Connection(socket, this));
+    else this.#connections.add(new ClientConnection(socket, this, 'encrypted' in socket));
   }
 
   #keep(socket: Socket): void {
     this.#taken.add(socket);
     socket.once('close', () => this.#taken.delete(socket));
   }
+}
+
+function entryOf(
+  service: string,
+  { tls, match }: Pick<TrafficPolicy, 'tls' | 'match'>,
+): CertificateEntry | undefined {
+  const hosts = match.flatMap(({ host }) => host ?? []);
+  return tls === null ? undefined : { service, hosts, ...tls };
 }
 
 const NO_SERVICE: Refusal = { status: 404, reason: 'no-service', message: 'no service takes this request' };

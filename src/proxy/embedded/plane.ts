@@ -131,9 +131,13 @@ export class Plane {
     if (this.#leaving && !open) throw leaving(table);
     if (open) {
       refuseClaimed(table, open);
+      open.certify(service, table.traffic);
       return open;
     }
-    const listener = await Listener.open(table.listen, service, this.#listenOn);
+    const listener = await Listener.open(table.listen, service, table.traffic, {
+      listenOn: this.#listenOn,
+      log: this.#log,
+    });
     this.#listeners.add(listener);
     return listener;
   }

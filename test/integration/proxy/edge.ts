@@ -16,6 +16,7 @@ export class Edge {
   readonly clients = new Set<Socket>();
   port = 0;
   #version = 0;
+  readonly server: Server = createServer();
   readonly #traffic: TrafficPolicy;
 
   private constructor(traffic: TrafficPolicy) {
@@ -35,19 +36,15 @@ export class Edge {
       onUnreadable: () => undefined,
       onLeft: () => undefined,
     };
-    return edge.#open(
-      createServer((socket) => new ClientConnection(socket, site)),
-      routes,
-    );
+    edge.server.on('connection', (socket: Socket) => new ClientConnection(socket, site));
+    return edge.#open(routes);
   }
 
   /** Serves connections. */
   static async tcp(routes: Route[], traffic: Partial<TrafficPolicy> = {}): Promise<Edge> {
     const edge = new Edge({ ...DEFAULT_TRAFFIC, mode: 'tcp', ...traffic });
-    return edge.#open(
-      createServer((client) => serveTcp(edge.service, client)),
-      routes,
-    );
+    edge.server.on('connection', (client) => serveTcp(edge.service, client));
+    return edge.#open(routes);
   }
 
   apply(change: Partial<RoutingTable>): void {
@@ -73,7 +70,8 @@ export class Edge {
     };
   }
 
-  async #open(server: Server, routes: Route[]): Promise<Edge> {
+  async #open(routes: Route[]): Promise<Edge> {
+    const { server } = this;
     this.apply({ routes });
     server.on('connection', (socket: Socket) => {
       this.clients.add(socket);
@@ -87,7 +85,7 @@ export class Edge {
       clearInterval(clock);
       server.close();
       this.service.end();
-      this.service.instances.close();
+      this.service.close();
       for (const socket of this.clients) socket.destroy();
     });
     return this;
