@@ -31,7 +31,7 @@ describe('the package', () => {
         'README.md',
         'bin/unideploy',
         'dist/src/cli/main.js',
-        'dist/src/proxy/embedded/main.js',
+        'dist/src/proxy/embedded/process/main.js',
         'schema/unideploy.schema.json',
       ]),
     );

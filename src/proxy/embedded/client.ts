@@ -6,8 +6,8 @@ import { z } from 'zod';
 import { startDetached } from '../../detached.ts';
 import { fromReport, UnideployError } from '../../errors.ts';
 import type { ControlError, DataPlane, RoutingTable, TableStatus } from '../port.ts';
-import { lastLine } from './last-line.ts';
-import { planeFiles } from './paths.ts';
+import { lastLine } from './process/last-line.ts';
+import { planeFiles } from './process/paths.ts';
 
 export interface EmbeddedOptions {
   /** directory of the control socket, the log and the pid file; made if it is missing */
@@ -60,7 +60,9 @@ export function embeddedDataPlane({ state, entry: given, workers }: EmbeddedOpti
  * (Node 20 does not run TypeScript).
  */
 function defaultEntry(): string {
-  const compiled = import.meta.url.endsWith('.js') ? './main.js' : '../../../dist/src/proxy/embedded/main.js';
+  const compiled = import.meta.url.endsWith('.js')
+    ? './process/main.js'
+    : '../../../dist/src/proxy/embedded/process/main.js';
   return fileURLToPath(new URL(compiled, import.meta.url));
 }
 

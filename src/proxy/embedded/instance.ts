@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Figures, Route } from '../port.ts';
+import type { Candidate } from './balance/group.ts';
 import { Counts } from './figures.ts';
-import type { Candidate } from './group.ts';
 import { InstanceConnection, openConnection } from './http1/instance-connection.ts';
 
 /** What an instance is busy with. */

@@ -2,7 +2,6 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import type { TLSSocket } from 'node:tls';
 import type { TrafficPolicy } from '../../domain/traffic.ts';
 import type { ListenAddress } from '../port.ts';
-import { type CertificateEntry, Certificates } from './certificates.ts';
 import type { Downstream } from './downstream.ts';
 import { Exchange } from './exchange.ts';
 import type { RequestHead } from './headers.ts';
@@ -11,13 +10,14 @@ import { Http2Connection } from './http2.ts';
 import { LIMITS } from './limits.ts';
 import type { Log } from './log.ts';
 import { Matches } from './match.ts';
-import { cannotListen } from './ports.ts';
+import { cannotListen } from './process/ports.ts';
 import { type Refusal, refuseRaw } from './refusal.ts';
-import { secure } from './secure.ts';
 import type { Service } from './service.ts';
 import { serveTcp } from './tcp.ts';
+import { type CertificateEntry, Certificates } from './tls/certificates.ts';
+import { secure } from './tls/secure.ts';
 import { Unserved } from './unserved.ts';
-import { upgrade } from './upgrade.ts';
+import { upgrade } from './websocket/upgrade.ts';
 
 /** Makes a server listen on an address; the outcome is its 'listening' or its 'error'. */
 export type ListenOn = (server: Server, address: ListenAddress) => void;

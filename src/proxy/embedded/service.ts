@@ -1,15 +1,15 @@
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../domain/traffic.ts';
 import type { Drained, Figures, RoutingTable, TableStatus } from '../port.ts';
 import type { Access } from './access-log.ts';
-import { Balancer } from './balancer.ts';
-import { Ejection, type Failure } from './ejection.ts';
+import { Balancer } from './balance/balancer.ts';
+import { Ejection, type Failure } from './balance/ejection.ts';
+import { parseSticky, Sticky, stickyHeader, withoutSticky } from './balance/sticky.ts';
 import type { RequestHead } from './headers.ts';
 import { Hold, type Waiting } from './hold.ts';
 import type { Instance } from './instance.ts';
 import { Instances } from './instances.ts';
 import { LIMITS } from './limits.ts';
 import type { Refusal } from './refusal.ts';
-import { parseSticky, Sticky, stickyHeader, withoutSticky } from './sticky.ts';
 
 /** A request, or a connection, on its way to an instance. */
 export interface Routed extends Waiting {

@@ -10,9 +10,9 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { UnideployError } from '../../../src/errors.ts';
-import { type CertificateEntry, Certificates } from '../../../src/proxy/embedded/certificates.ts';
-import { secure } from '../../../src/proxy/embedded/secure.ts';
 import { serveTcp } from '../../../src/proxy/embedded/tcp.ts';
+import { type CertificateEntry, Certificates } from '../../../src/proxy/embedded/tls/certificates.ts';
+import { secure } from '../../../src/proxy/embedded/tls/secure.ts';
 import { Edge } from './edge.ts';
 import { route, until } from './scene.ts';
 

@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import type { ActiveCheck } from '../../../src/domain/traffic.ts';
-import { ActiveChecks } from '../../../src/proxy/embedded/checks.ts';
+import { ActiveChecks } from '../../../src/proxy/embedded/process/checks.ts';
 import { startBackend } from '../../support/http/backend.ts';
 import { backend, route, until } from './scene.ts';
 

@@ -7,7 +7,7 @@ import type { InFlight, Instance } from '../../../src/proxy/embedded/instance.ts
 import { Service } from '../../../src/proxy/embedded/service.ts';
 import { serveTcp } from '../../../src/proxy/embedded/tcp.ts';
 import { Unserved } from '../../../src/proxy/embedded/unserved.ts';
-import { upgrade } from '../../../src/proxy/embedded/upgrade.ts';
+import { upgrade } from '../../../src/proxy/embedded/websocket/upgrade.ts';
 import type { Route, RoutingTable } from '../../../src/proxy/port.ts';
 
 /** One service behind one port of a test, without the rest of the data plane. */

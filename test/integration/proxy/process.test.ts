@@ -81,9 +81,13 @@ test('is started once, and adopted by whoever comes next', async () => {
 test('a second process for the same directory is refused with a clear line', async () => {
   const { state, plane } = await home();
   await plane.ensure();
-  const second = await execa(process.execPath, [new URL('main.js', BUILT).pathname, '--state', state], {
-    reject: false,
-  });
+  const second = await execa(
+    process.execPath,
+    [new URL('process/main.js', BUILT).pathname, '--state', state],
+    {
+      reject: false,
+    },
+  );
   expect(second.exitCode).toBe(5);
   expect(second.stderr).toContain('another data plane serves this state directory');
   expect(await plane.status()).toEqual([]);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BALANCES, type Balance } from '../../../src/domain/traffic.ts';
-import { Balancer } from '../../../src/proxy/embedded/balancer.ts';
+import { Balancer } from '../../../src/proxy/embedded/balance/balancer.ts';
 
 class Member {
   readonly revision: number;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Ejection } from '../../../src/proxy/embedded/ejection.ts';
+import { Ejection } from '../../../src/proxy/embedded/balance/ejection.ts';
 
 const POLICY = { failures: 3, time: 10_000, floor: 50 };
 

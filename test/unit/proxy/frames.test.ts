@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { closeFrame, FrameFollower } from '../../../src/proxy/embedded/frames.ts';
+import { closeFrame, FrameFollower } from '../../../src/proxy/embedded/websocket/frames.ts';
 
 const CLOSE = 8;
 

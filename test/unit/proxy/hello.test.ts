@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { connect } from 'node:tls';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { helloName } from '../../../src/proxy/embedded/hello.ts';
+import { helloName } from '../../../src/proxy/embedded/tls/hello.ts';
 
 /** What a real client sends first. */
 async function hello(servername: string | undefined, more = {}): Promise<Buffer> {

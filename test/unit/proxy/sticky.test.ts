@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { Balancer } from '../../../src/proxy/embedded/balancer.ts';
+import { Balancer } from '../../../src/proxy/embedded/balance/balancer.ts';
 import {
   parseSticky,
   Sticky,
   stickyHeader,
   stickyValue,
   withoutSticky,
-} from '../../../src/proxy/embedded/sticky.ts';
+} from '../../../src/proxy/embedded/balance/sticky.ts';
 
 const NAME = 'ud_shop';
 

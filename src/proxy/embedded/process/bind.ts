@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import net, { isIP } from 'node:net';
 import { getSystemErrorName } from 'node:util';
-import type { ListenAddress } from '../port.ts';
+import type { ListenAddress } from '../../port.ts';
 
 /** A TCP socket that has its port and accepts nothing. Workers are given it, and listen on it. */
 export interface BoundSocket {

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { type BigIntStats, readFileSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
-import type { Log } from './log.ts';
+import type { Log } from '../log.ts';
 
 /** A certificate with its key, ready for connections. */
 interface KeyPair {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { ActiveCheck } from '../../domain/traffic.ts';
-import type { Route } from '../port.ts';
+import type { ActiveCheck } from '../../../domain/traffic.ts';
+import type { Route } from '../../port.ts';
+import type { Log } from '../log.ts';
 import { Check } from './check.ts';
-import type { Log } from './log.ts';
 
 export interface ActiveChecksOptions {
   /** an instance has turned unhealthy, or healthy again; each begins healthy */

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { rename } from 'node:fs/promises';
-import { UnideployError } from '../../errors.ts';
+import { UnideployError } from '../../../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { type Answers, Channel, Gone } from './channel.ts';
 import { lastLine, lengthOf } from './last-line.ts';
-import { LIMITS } from './limits.ts';
 import type { Estate, Heir, ServingCalls, SuccessorCalls } from './messages.ts';
 import { type PlaneFiles, writePid } from './paths.ts';
 

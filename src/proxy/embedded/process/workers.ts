@@ -1,12 +1,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { UnideployError } from '../../errors.ts';
-import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
+import { UnideployError } from '../../../errors.ts';
+import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../../port.ts';
+import { LIMITS } from '../limits.ts';
+import type { Log } from '../log.ts';
 import type { BoundSocket } from './bind.ts';
 import { type Answers, Channel, Gone } from './channel.ts';
-import { LIMITS } from './limits.ts';
-import type { Log } from './log.ts';
 import type { PrimaryCalls, ServingCalls, WorkerCalls } from './messages.ts';
 import { Past } from './past.ts';
 import { sumOfDrains, sumOfFigures } from './sums.ts';

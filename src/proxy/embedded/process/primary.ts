@@ -1,8 +1,8 @@
-import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
-import { notNewer, readTable } from '../table.ts';
+import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../../port.ts';
+import { notNewer, readTable } from '../../table.ts';
+import type { Log } from '../log.ts';
 import { type Answers, type Channel, Gone } from './channel.ts';
 import { ActiveChecks } from './checks.ts';
-import type { Log } from './log.ts';
 import { type Estate, FIRST_SOCKET, type Heir, type ServingCalls } from './messages.ts';
 import { Ports } from './ports.ts';
 import { sumOfDrains, sumOfStatus } from './sums.ts';

@@ -2,8 +2,8 @@ import { createServer } from 'node:http';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Client, type Dispatcher } from 'undici';
 import { z } from 'zod';
-import { report, UnideployError } from '../../errors.ts';
-import type { ControlError, Drained } from '../port.ts';
+import { report, UnideployError } from '../../../errors.ts';
+import type { ControlError, Drained } from '../../port.ts';
 import { type Primary, Superseded } from './primary.ts';
 import { sumOfDrains } from './sums.ts';
 
@@ -65,7 +65,7 @@ export function controlServer(
   });
   app.get('/metrics', async (_request, reply) => {
     // loaded when somebody asks: most data planes are never scraped
-    const { CONTENT_TYPE, metricsText } = await import('../metrics.ts');
+    const { CONTENT_TYPE, metricsText } = await import('../../metrics.ts');
     const tables = await primary.status();
     const services = await Promise.all(
       tables.map(async (status) => ({ status, figures: await primary.figures(status.service) })),

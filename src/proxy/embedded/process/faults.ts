@@ -1,4 +1,4 @@
-import type { Log } from './log.ts';
+import type { Log } from '../log.ts';
 
 /**
  * Logs what nobody caught. A broken connection that nobody listened to concerns that connection alone: serving goes on.

@@ -1,13 +1,13 @@
 import type { Server } from 'node:net';
 import { parseArgs } from 'node:util';
-import type { ListenAddress } from '../port.ts';
+import type { ListenAddress } from '../../port.ts';
+import { LIMITS } from '../limits.ts';
+import { logToStderr as log } from '../log.ts';
+import { Plane } from '../plane.ts';
 import { type Answers, Channel } from './channel.ts';
 import { onFault } from './faults.ts';
-import { LIMITS } from './limits.ts';
-import { logToStderr as log } from './log.ts';
 import type { PrimaryCalls, WorkerCalls } from './messages.ts';
 import { planeFiles } from './paths.ts';
-import { Plane } from './plane.ts';
 import { Turns } from './turns.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
-import type { ActiveCheck } from '../../domain/traffic.ts';
-import type { Route } from '../port.ts';
+import type { ActiveCheck } from '../../../domain/traffic.ts';
+import type { Route } from '../../port.ts';
 
 /** Asks one instance again and again, and tells when it turns unhealthy or healthy. */
 export class Check {

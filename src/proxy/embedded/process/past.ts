@@ -1,4 +1,4 @@
-import type { Figures, TableStatus } from '../port.ts';
+import type { Figures, TableStatus } from '../../port.ts';
 import { sumOfFigures, sumOfStatus } from './sums.ts';
 
 /**

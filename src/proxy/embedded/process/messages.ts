@@ -1,4 +1,4 @@
-import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
+import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../../port.ts';
 import type { BoundSocket } from './bind.ts';
 
 /** What the processes of the data plane ask of each other. Tables in here name the port that the system gave. */

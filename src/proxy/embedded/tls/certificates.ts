@@ -1,7 +1,7 @@
 import type { SecureContext } from 'node:tls';
-import { UnideployError } from '../../errors.ts';
+import { UnideployError } from '../../../errors.ts';
+import type { Log } from '../log.ts';
 import { KeyPairFiles, Unusable } from './keypair.ts';
-import type { Log } from './log.ts';
 
 /** ms between two looks at the files; a change is taken once two looks have found the same */
 const LOOK = 1_000;

@@ -1,4 +1,4 @@
-import type { Drained, Figures, RoutingTable, TableStatus } from '../port.ts';
+import type { Drained, Figures, RoutingTable, TableStatus } from '../../port.ts';
 
 /** What several workers say of one service, as if it were one. */
 export function sumOfStatus(table: RoutingTable, parts: TableStatus[]): TableStatus {

@@ -1,4 +1,4 @@
-import type { EjectPolicy } from '../../domain/traffic.ts';
+import type { EjectPolicy } from '../../../domain/traffic.ts';
 
 /** `connect`: the connection was refused; `answer`: everything else, a connection that was not made in time included. */
 export type Failure = 'connect' | 'answer';

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { UnideployError } from '../../errors.ts';
-import type { ListenAddress } from '../port.ts';
+import { UnideployError } from '../../../errors.ts';
+import type { ListenAddress } from '../../port.ts';
+import { LIMITS } from '../limits.ts';
 import { type BoundSocket, bind, inherited, portOf } from './bind.ts';
-import { LIMITS } from './limits.ts';
 
 /** The bound sockets of a data plane. Services that listen on one address share its socket. */
 export class Ports {

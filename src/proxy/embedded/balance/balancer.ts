@@ -1,4 +1,4 @@
-import type { Balance } from '../../domain/traffic.ts';
+import type { Balance } from '../../../domain/traffic.ts';
 import { type Candidate, type Group, groupsOf } from './group.ts';
 
 export interface BalancerOptions {

@@ -1,6 +1,6 @@
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { UnideployError } from '../../errors.ts';
+import { UnideployError } from '../../../errors.ts';
 
 /** The data plane's files in a state directory. */
 export interface PlaneFiles {

@@ -1,12 +1,12 @@
 import { Agent, type ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import httpProxy from 'http-proxy';
-import type { RequestHead } from './headers.ts';
-import type { InFlight, Instance } from './instance.ts';
-import { LIMITS } from './limits.ts';
+import type { RequestHead } from '../headers.ts';
+import type { InFlight, Instance } from '../instance.ts';
+import { LIMITS } from '../limits.ts';
+import { type Refusal, refuseRaw } from '../refusal.ts';
+import type { Routed, Service } from '../service.ts';
 import { PartingSocket } from './parting.ts';
-import { type Refusal, refuseRaw } from './refusal.ts';
-import type { Routed, Service } from './service.ts';
 
 /** Takes a WebSocket to an instance, through http-proxy; `ahead` is what came with its request. */
 export function upgrade(service: Service, head: RequestHead, socket: Socket, ahead: Buffer): void {

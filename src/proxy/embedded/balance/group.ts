@@ -1,4 +1,4 @@
-import type { Balance } from '../../domain/traffic.ts';
+import type { Balance } from '../../../domain/traffic.ts';
 
 /** What the choice looks at. */
 export interface Candidate {

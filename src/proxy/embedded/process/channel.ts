@@ -1,5 +1,5 @@
 import type { ChildProcess, SendHandle } from 'node:child_process';
-import { type ErrorReport, fromReport, report } from '../../errors.ts';
+import { type ErrorReport, fromReport, report } from '../../../errors.ts';
 import type { BoundSocket } from './bind.ts';
 
 /** What one process answers to another: arguments and results as JSON can carry them, or a socket as the result. */
