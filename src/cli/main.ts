@@ -5,7 +5,9 @@ import { downCommand } from './commands/down.ts';
 import { historyCommand } from './commands/history.ts';
 import { initCommand } from './commands/init.ts';
 import { logsCommand } from './commands/logs.ts';
+import { metricsCommand } from './commands/metrics.ts';
 import { planCommand } from './commands/plan.ts';
+import { proxyCommand } from './commands/proxy.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { rolloutCommand } from './commands/rollout.ts';
 import { scaleCommand } from './commands/scale.ts';
@@ -27,6 +29,8 @@ const COMMANDS = [
   logsCommand,
   scaleCommand,
   downCommand,
+  metricsCommand,
+  proxyCommand,
   doctorCommand,
   serveCommand,
 ];
@@ -49,7 +53,7 @@ export async function main(argv: string[]): Promise<void> {
     .configureOutput({ writeErr: () => {} })
     .exitOverride();
   for (const command of COMMANDS) command(program);
-  for (const command of program.commands) {
+  for (const command of program.commands.flatMap((each) => [each, ...each.commands])) {
     command
       .exitOverride()
       .configureOutput({ writeErr: () => {} })

@@ -2,10 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import pRetry from 'p-retry';
 import type { Client } from '../daemon/client.ts';
+import { metricsAddressOf, writeAddress } from '../daemon/metrics-address.ts';
 import { makeStateFolder, type StatePaths } from '../daemon/paths.ts';
-import { type ProxyEngine, proxyEngineOf } from '../daemon/proxy-engine.ts';
+import { proxyEngineOf } from '../daemon/proxy-engine.ts';
 import { startDetached } from '../detached.ts';
 import { ERROR_CODES, UnideployError } from '../errors.ts';
+import type { MetricsOption } from './metrics-option.ts';
+import type { ProxyOption } from './proxy-option.ts';
 
 /** The launcher: two folders above the compiled file is `dist`, and `bin` stands beside that. */
 const LAUNCHER = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url));
@@ -15,19 +18,23 @@ const STARTS_WITHIN = 30_000;
 
 /**
  * Starts a controller in the background, unless one runs. Returns whether it was started here.
- * @throws UD_USAGE when the one that runs has another data plane than the one asked for
+ * @throws UD_USAGE when the one that runs has another data plane, or metrics elsewhere, than asked for
  */
 export async function ensureController(
   client: Client,
   paths: StatePaths,
-  proxy?: ProxyEngine,
+  asked: ProxyOption & MetricsOption,
 ): Promise<boolean> {
   if (await answers(client)) {
-    await expectEngine(paths, proxy);
+    await expectSame(paths, asked);
     return false;
   }
   await makeStateFolder(paths);
-  const options = proxy === undefined ? [] : ['--proxy', proxy];
+  const { proxy, metrics } = asked;
+  const options = [
+    ...(proxy === undefined ? [] : ['--proxy', proxy]),
+    ...(metrics === undefined ? [] : ['--metrics', writeAddress(metrics)]),
+  ];
   const child = startDetached(process.execPath, [LAUNCHER, 'serve', '--state', paths.root, ...options], {
     log: paths.log,
     cwd: '/',
@@ -58,14 +65,23 @@ export async function ensureController(
   }
 }
 
-async function expectEngine(paths: StatePaths, asked: ProxyEngine | undefined): Promise<void> {
+async function expectSame(paths: StatePaths, { proxy, metrics }: ProxyOption & MetricsOption): Promise<void> {
   const chosen = await proxyEngineOf(paths);
-  if (asked === undefined || asked === chosen) return;
-  throw new UnideployError(
-    'UD_USAGE',
-    `the controller of ${paths.root} runs already, with the data plane ${chosen}`,
-    `take its services down first, or call without --proxy ${asked}`,
-  );
+  if (proxy !== undefined && proxy !== chosen)
+    throw new UnideployError(
+      'UD_USAGE',
+      `the controller of ${paths.root} runs already, with the data plane ${chosen}`,
+      `take its services down first, or call without --proxy ${proxy}`,
+    );
+  if (metrics === undefined) return;
+  const asked = writeAddress(metrics);
+  const has = writeAddress(await metricsAddressOf(paths));
+  if (asked !== has)
+    throw new UnideployError(
+      'UD_USAGE',
+      `the controller of ${paths.root} runs already, with --metrics ${has}`,
+      `end it, which stops nothing else, and start it with: unideploy serve --metrics ${asked}`,
+    );
 }
 
 async function answers(client: Client): Promise<boolean> {

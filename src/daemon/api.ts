@@ -6,10 +6,12 @@ import type { ContentStore } from '../artifact/store.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
+import type { DataPlane } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
 import type { Deployments } from './deployments.ts';
 import * as messages from './messages.ts';
+import { METRICS_TYPE } from './metrics-listener.ts';
 
 export interface ApiParts {
   state: string;
@@ -17,6 +19,8 @@ export interface ApiParts {
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
+  dataPlane: Pick<DataPlane, 'upgrade'>;
+  metrics: () => Promise<string>;
   /** emits `entry` with a rollout's id after each new journal entry */
   journaled: EventEmitter;
   /** ends this process, soon */
@@ -100,6 +104,12 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     const { performer } = checked(messages.downRequest, request.body);
     return deployments.down(checked(byService, request.params).service, performer);
   });
+
+  api.post('/proxy/upgrade', async () => {
+    await parts.dataPlane.upgrade();
+    return {};
+  });
+  api.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.metrics()));
 
   api.get('/rollouts/:id/journal', (request, reply) => {
     const { id } = checked(byRollout, request.params);

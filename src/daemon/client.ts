@@ -37,6 +37,10 @@ export interface Client {
   journal(rollout: number, after: number): AsyncGenerator<JournalEntry>;
   /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
   console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
+  /** See `DataPlane.upgrade`. */
+  upgradeProxy(): Promise<void>;
+  /** See `DataPlane.metrics`. */
+  metrics(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -102,6 +106,10 @@ export function apiClient({ socket, root }: StatePaths): Client {
       const { body } = await send({ method: 'GET', path });
       yield* linesOf(body);
     },
+    async upgradeProxy() {
+      await post('/proxy/upgrade');
+    },
+    metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
     close: () => pool.destroy(),
   };
 }

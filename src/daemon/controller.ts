@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import pRetry from 'p-retry';
 import { strategies } from '../../strategies/index.ts';
@@ -11,12 +12,15 @@ import { Routing } from '../engine/routing.ts';
 import { report } from '../errors.ts';
 import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { httpProber } from '../probe/http.ts';
+import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { apiServer } from './api.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
+import { chooseMetricsAddress, metricsAddressOf } from './metrics-address.ts';
+import { openMetrics } from './metrics-listener.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
 import { systemClock } from './system-clock.ts';
@@ -24,24 +28,28 @@ import { systemClock } from './system-clock.ts';
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
  * data plane are adopted; when it stops, or is killed, both go on without it.
- * @param proxy the data plane's engine; the state's own when it is not said
- * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING
+ * What `choice` does not say is as the state's last controller had it.
+ * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
  */
-export async function serve(
-  paths: StatePaths,
-  log: (line: string) => void,
-  proxy?: ProxyEngine,
-): Promise<void> {
+export async function serve(paths: StatePaths, log: (line: string) => void, choice: Choice): Promise<void> {
   await makeStateFolder(paths);
   const lock = lockState(paths);
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
-  const controller = await start(paths, log, proxy);
+  const controller = await start(paths, log, choice);
   log(`controller ${process.pid} serves ${paths.socket}`);
   await Promise.race([signalled, controller.stopped]);
   await controller.close();
   await rm(paths.socket, { force: true });
   lock.release();
+}
+
+/** What the state folder remembers for later controllers. */
+export interface Choice {
+  /** the data plane's engine */
+  proxy?: ProxyEngine;
+  /** where the figures are served to Prometheus */
+  metrics?: ListenAddress | 'off';
 }
 
 /** How long clients may find nobody listening after the data plane was killed, in ms. */
@@ -56,7 +64,7 @@ interface Controller {
 async function start(
   paths: StatePaths,
   log: (line: string) => void,
-  proxy: ProxyEngine | undefined,
+  { proxy, metrics: asked }: Choice,
 ): Promise<Controller> {
   const store = sqliteStore(paths.store);
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
@@ -83,6 +91,8 @@ async function start(
   };
   const deployments = new Deployments(parts, store, artifacts, run);
 
+  const metrics = () => metricsOf(dataPlane, store);
+  const prometheus = await servePrometheus(paths, asked, metrics, log);
   const stop = new EventEmitter();
   const stopped = once(stop, 'stop').then(() => {});
   const api = await apiServer({
@@ -91,6 +101,8 @@ async function start(
     store,
     artifacts,
     hypervisor,
+    dataPlane,
+    metrics,
     journaled,
     stop: () => stop.emit('stop'),
   });
@@ -113,6 +125,8 @@ async function start(
       // A data plane without a service is of no use to anyone; with one, it goes on.
       if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
       await api.close();
+      prometheus?.closeAllConnections();
+      prometheus?.close();
       await hypervisor.close();
       store.close();
     },
@@ -126,6 +140,36 @@ async function keepTables({ services }: Store, routing: Routing, log: (line: str
       .status(name)
       .catch((error: unknown) => log(`no routing for ${name}: ${report(error).message}`));
   }
+}
+
+/** A controller whose data plane serves nothing need not have one: there are no figures then. */
+async function metricsOf(dataPlane: DataPlane, store: Store): Promise<string> {
+  try {
+    return await dataPlane.metrics();
+  } catch (error) {
+    if (store.services().length === 0) return '';
+    throw error;
+  }
+}
+
+/** An address that is asked for must work; one that is only remembered must not keep a controller from its work. */
+async function servePrometheus(
+  paths: StatePaths,
+  asked: ListenAddress | 'off' | undefined,
+  metrics: () => Promise<string>,
+  log: (line: string) => void,
+): Promise<Server | null> {
+  if (asked === undefined) {
+    const last = await metricsAddressOf(paths);
+    if (last === 'off') return null;
+    return await openMetrics(last, metrics).catch((error: unknown) => {
+      log(report(error).message);
+      return null;
+    });
+  }
+  const server = asked === 'off' ? null : await openMetrics(asked, metrics);
+  await chooseMetricsAddress(paths, asked);
+  return server;
 }
 
 /** The lock is held, so whatever has the socket's name is left over. */

@@ -19,6 +19,8 @@ export interface StatePaths {
   artifacts: string;
   /** the name of the data plane's engine; missing: embedded */
   proxyEngine: string;
+  /** where Prometheus may read the figures; missing: nowhere */
+  metricsAddress: string;
 }
 
 /**
@@ -45,6 +47,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
     proxyEngine: join(base, 'proxy-engine'),
+    metricsAddress: join(base, 'metrics-address'),
   };
 }
 

@@ -5,56 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { expect, onTestFinished, test } from 'vitest';
-import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
-import type { DataPlane, RoutingTable } from '../../../src/proxy/port.ts';
-import { type Process, processesOf } from '../../support/cli/processes.ts';
+import { isAlive, type Process, processesOf } from '../../support/cli/processes.ts';
 import { startLoad } from '../../support/http/load.ts';
+import { home, table } from './home.ts';
 import { backend, route, until } from './scene.ts';
 
 // The process is the compiled one: Node 20 does not run TypeScript. `npm run build` makes it.
 const BUILT = new URL('../../../dist/src/proxy/embedded/', import.meta.url);
 
-interface Home {
-  state: string;
-  plane: DataPlane;
-  pid: (not?: number) => Promise<number>;
-}
-
-async function home(): Promise<Home> {
-  const state = await mkdtemp(join(tmpdir(), 'ud-'));
-  const plane = embeddedDataPlane({ state });
-  onTestFinished(async () => {
-    await plane.stop();
-    await rm(state, { recursive: true });
-  });
-  // The process answers a moment before its pid is written; a killed one has left its own there.
-  const recorded = () => {
-    const file = join(state, 'proxy.pid');
-    return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
-  };
-  const pid = async (not = 0) => {
-    await until('the process has written its pid', () => recorded() !== 0 && recorded() !== not, 20_000);
-    return recorded();
-  };
-  return { state, plane, pid };
-}
-
-function table(version: number, change: Partial<RoutingTable>): RoutingTable {
-  return {
-    service: 'shop',
-    version,
-    listen: { host: '127.0.0.1', port: 0 },
-    hold: false,
-    preview: null,
-    traffic: DEFAULT_TRAFFIC,
-    routes: [],
-    ...change,
-  };
-}
-
 test('is started once, and adopted by whoever comes next', async () => {
-  const { state, plane, pid } = await home();
+  const { state, plane, primary: pid } = await home();
   await Promise.all([plane.ensure(), embeddedDataPlane({ state }).ensure()]);
   await until('the second process has given way', () => primariesOf(state).length === 1, 20_000);
   const first = await pid();
@@ -94,7 +55,7 @@ test('a second process for the same directory is refused with a clear line', asy
 });
 
 test('goes on serving when the process that started it is killed, hang-up included', async () => {
-  const { state, plane, pid } = await home();
+  const { state, plane, primary: pid } = await home();
   const script = `
     const { embeddedDataPlane } = await import(${JSON.stringify(new URL('client.js', BUILT).href)});
     await embeddedDataPlane({ state: process.argv[1] }).ensure();
@@ -114,19 +75,19 @@ test('goes on serving when the process that started it is killed, hang-up includ
 });
 
 test('a process that was killed is replaced: what it left behind is in nobody’s way', async () => {
-  const { plane, pid } = await home();
+  const { plane, primary: pid } = await home();
   await plane.ensure();
   const first = await pid();
   process.kill(first, 'SIGKILL');
-  await until('the process has ended', () => !alive(first));
+  await until('the process has ended', () => !isAlive(first));
   await expect(plane.status()).rejects.toMatchObject({ code: 'UD_PROXY_FAILED' });
   await plane.ensure();
-  expect(alive(await pid(first))).toBe(true);
+  expect(isAlive(await pid(first))).toBe(true);
   expect(await plane.status()).toEqual([]);
 });
 
 test('SIGTERM answers what is in flight, and frees the directory for the next at once', async () => {
-  const { state, plane, pid } = await home();
+  const { state, plane, primary: pid } = await home();
   await plane.ensure();
   const first = await pid();
   const waiting: ServerResponse[] = [];
@@ -144,7 +105,7 @@ test('SIGTERM answers what is in flight, and frees the directory for the next at
   expect(await (await fetch(`http://127.0.0.1:${listen.port}/`)).text()).toBe('revision 2\n');
   waiting[0]?.end('whole');
   expect(await answer).toBe('whole');
-  await until('the old process has ended', () => !alive(first));
+  await until('the old process has ended', () => !isAlive(first));
 });
 
 test('a drain over the control socket waits for its request and cuts at its deadline', async () => {
@@ -185,13 +146,4 @@ test('a process that cannot start is reported with the last line of its log', as
 /** Its workers have the folder among their words, too. */
 function primariesOf(state: string): Process[] {
   return processesOf(state).filter(({ words }) => words.some((word) => word.endsWith('main.js')));
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import { failedOf, startLoad } from '../../support/http/load.ts';
 import { startChurn } from './churn.ts';
 import { eventually } from './engines.ts';
 import { home, table } from './home.ts';
+import { installed } from './installed.ts';
 import { backend, openWire, route, until } from './scene.ts';
 
 test('an upgrade under load fails no request and refuses no connection', { timeout: 180_000 }, async () => {
@@ -124,4 +125,37 @@ test('an upgrade that does not come up changes nothing', { timeout: 60_000 }, as
   expect(await primary()).toBe(old);
   await plane.apply(table(2, { routes: [route('a', await backend('2'))] }));
   expect(await (await fetch(`http://127.0.0.1:${listen.port}/`)).text()).toBe('revision 2\n');
+});
+
+test('the program that is installed elsewhere takes over', async () => {
+  const { plane, another, processes, primary } = await home({ workers: 1 });
+  await plane.ensure();
+  const { listen } = await plane.apply(table(1, { routes: [route('a', await backend('1'))] }));
+  const folder = await installed();
+  const old = await primary();
+  await another({ entry: join(folder, 'main.js') }).upgrade();
+  await until('the old one has ended', () => !isAlive(old), 20_000);
+  expect(processes().map(({ words }) => words[1])).toEqual(
+    expect.arrayContaining([join(folder, 'main.js'), join(folder, 'worker.js')]),
+  );
+  expect(await (await fetch(`http://127.0.0.1:${listen.port}/`)).text()).toBe('revision 1\n');
+});
+
+test('workers that die as soon as they start are started again ever more slowly', async () => {
+  const { state, plane, another, primary } = await home({ workers: 1 });
+  await plane.ensure();
+  await plane.apply(table(1, { routes: [route('a', await backend('1'))] }));
+  const old = await primary();
+  const folder = await installed();
+  await writeFile(join(folder, 'worker.js'), 'process.exit(1);\n');
+  // its workers never serve, so the old one stays
+  await expect(another({ entry: join(folder, 'main.js') }).upgrade()).rejects.toMatchObject({
+    code: 'UD_PROXY_FAILED',
+  });
+  expect(await primary()).toBe(old);
+  const lines = (await readFile(join(state, 'proxy.log'), 'utf8')).trim().split('\n');
+  const log = lines.map((line) => JSON.parse(line) as { message: string; wait?: number });
+  const waits = log.filter(({ message }) => message === 'a worker is replaced').map(({ wait }) => wait);
+  expect(waits.slice(0, 4)).toEqual([0, 200, 400, 800]);
+  expect(waits.length).toBeLessThan(10);
 });
