@@ -44,10 +44,16 @@ export class Workers implements Answers<ServingCalls> {
   /** no worker is started while a table is on its way to the others */
   readonly #turns = new Turns();
   #pings: NodeJS.Timeout | undefined;
+  /** resolves when the workers have been started: control answers a moment before */
+  readonly #begun: Promise<void>;
+  #begin = () => {};
   #ending = false;
 
   constructor(options: WorkersOptions) {
     this.#options = options;
+    this.#begun = new Promise((resolve) => {
+      this.#begin = resolve;
+    });
   }
 
   /** Resolves when all workers serve these tables. */
@@ -55,12 +61,15 @@ export class Workers implements Answers<ServingCalls> {
     for (const table of tables) this.#tables.set(table.service, table);
     this.#pings = setInterval(() => this.#ping(), LIMITS.ping);
     const slots = Array.from({ length: this.#options.count });
-    await Promise.all(slots.map(() => new Promise<void>((serving) => void this.#keep(serving))));
+    const serving = slots.map(() => new Promise<void>((serves) => void this.#keep(serves)));
+    this.#begin();
+    await Promise.all(serving);
   }
 
   /** All workers take the table, or none does and the first refusal is thrown. One that dies gets it from its place's next. */
-  apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
-    return this.#turns.take(() => this.#apply(table, unhealthy));
+  async apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
+    await this.#begun;
+    await this.#turns.take(() => this.#apply(table, unhealthy));
   }
 
   async #apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
