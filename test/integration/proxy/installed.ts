@@ -13,5 +13,5 @@ export async function installed(): Promise<string> {
   await cp(join(ROOT, 'dist'), join(folder, 'dist'), { recursive: true });
   await cp(join(ROOT, 'package.json'), join(folder, 'package.json'));
   await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  return join(folder, 'dist', 'src', 'proxy', 'embedded');
+  return join(folder, 'dist', 'src', 'proxy', 'embedded', 'process');
 }
