@@ -8,7 +8,7 @@ import { certificateFile, type ProcessFiles } from './records.ts';
 
 /**
  * Reads a service's certificate and key as one text, checked: HAProxy only ever reads copies of good ones, so that a bad
- * file stops neither another service nor the next process. UD_TABLE_REFUSED.
+ * file stops neither another service nor the next process. UD_TLS.
  */
 export async function readCertificate({ service, traffic: { tls } }: RoutingTable): Promise<string> {
   if (tls === null) return '';
@@ -20,9 +20,9 @@ export async function readCertificate({ service, traffic: { tls } }: RoutingTabl
     return `${cert.trim()}\n${key.trim()}\n`;
   } catch (error) {
     throw new UnideployError(
-      'UD_TABLE_REFUSED',
-      `the certificate of ${service} cannot be used: ${(error as Error).message}`,
-      `check ${tls.certificate} and ${tls.key}: PEM files, the key without a passphrase`,
+      'UD_TLS',
+      `TLS of ${service} cannot be served: ${(error as Error).message}`,
+      `put a PEM certificate and its unencrypted PEM key into ${tls.certificate} and ${tls.key}, and apply again`,
       { cause: error },
     );
   }
@@ -40,8 +40,7 @@ export async function writeCertificates(
     const file = certificateFile(files, table.service);
     await writeFile(file, pems.get(table.service) ?? '', { mode: 0o600 });
     const hosts = claimsOf([table]).flatMap(({ host }) => host ?? []);
-    const all = claimsOf([table]).some(({ host }) => host === null);
-    lines.push([file.replaceAll(' ', '\\ '), ...(all ? [] : new Set(hosts))].join(' '));
+    lines.push([file.replaceAll(' ', '\\ '), ...new Set(hosts)].join(' '));
   }
   // the first is for clients that name no host, or one that nobody has
   lines.sort((a, b) => Number(a.includes('.pem ')) - Number(b.includes('.pem ')));

@@ -5,28 +5,19 @@ export interface Claim {
   service: string;
   host: string | null;
   path: string;
-  /** only what no other service claims */
-  rest: boolean;
 }
 
 /** The claims on one address in the order in which they are asked: a host before any, a long path before a short one. */
 export function claimsOf(tables: RoutingTable[]): Claim[] {
-  const claims = tables.flatMap(({ service, traffic: { match, preview } }): Claim[] => [
-    ...match.map(({ host, path }) => ({
+  const claims = tables.flatMap(({ service, traffic: { match } }): Claim[] =>
+    (match.length === 0 ? [{ host: null, path: '/' }] : match).map(({ host, path }) => ({
       service,
       host: host?.toLowerCase() ?? null,
       path: path.replace(/(?<=.)\/$/, ''),
-      rest: false,
     })),
-    ...(preview?.host ? [{ service, host: preview.host.toLowerCase(), path: '/', rest: false }] : []),
-    ...(match.length === 0 ? [{ service, host: null, path: '/', rest: true }] : []),
-  ]);
+  );
   return claims.sort(
-    (a, b) =>
-      Number(a.rest) - Number(b.rest) ||
-      Number(a.host === null) - Number(b.host === null) ||
-      b.path.length - a.path.length ||
-      (a.service < b.service ? -1 : 1),
+    (a, b) => Number(a.host === null) - Number(b.host === null) || b.path.length - a.path.length,
   );
 }
 
@@ -45,6 +36,6 @@ export function conflictOf(table: RoutingTable, others: RoutingTable[]): string 
   return undefined;
 }
 
-function keyOf({ host, path, rest }: Claim): string {
-  return rest ? '' : `${host ?? ''}${path}`;
+function keyOf({ host, path }: Claim): string {
+  return `${host ?? ''}${path}`;
 }

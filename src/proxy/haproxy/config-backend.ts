@@ -1,6 +1,6 @@
 import type { RoutingTable } from '../port.ts';
 import { LIMITS } from './limits.ts';
-import { type Pool, word } from './names.ts';
+import { ALIAS, type Pool, word } from './names.ts';
 import { balanceOf, checkOptions, type PoolLines, poolsOf, STICKY_SLOTS } from './pools.ts';
 import { type ProcessFiles, stickyFile } from './records.ts';
 import { answer, quoted } from './text.ts';
@@ -45,7 +45,7 @@ function settings(table: RoutingTable, files: ProcessFiles, { pool }: PoolLines)
     ...accessLines(table),
     ...limitLines(table),
     `http-request set-timeout server ${LIMITS.tunnel} if { req.fhdr(accept) -m sub -i text/event-stream }`,
-    `http-request lua.hold ${held.join(' ')} if { nbsrv eq 0 }`,
+    ...(pool === 'preview' ? [] : [`http-request lua.hold ${held.join(' ')} if { nbsrv eq 0 }`]),
     // drains know event streams by it
     `http-response set-nice ${EVENTS_NICE} if { res.fhdr(content-type) -m beg -i text/event-stream }`,
     ...(pool === 'preview' ? [] : stickyLines(table, files)),
@@ -75,11 +75,10 @@ function accessLines({ service, traffic }: RoutingTable): string[] {
   const text = (sample: string) => String.raw`\"%[${sample},json(utf8s)]\"`;
   const fields = [
     `\\"service\\":${JSON.stringify(JSON.stringify(service)).slice(1, -1).replaceAll('%', '%%')}`,
-    `\\"client\\":${text('src')}`,
+    `\\"id\\":${text('req.fhdr(x-request-id)')}`,
     `\\"method\\":${text('method')}`,
-    `\\"host\\":${text('req.fhdr(host)')}`,
+    `\\"host\\":${text('var(txn.host)')}`,
     `\\"path\\":${text('pathq')}`,
-    `\\"requestId\\":${text('req.fhdr(x-request-id)')}`,
   ];
   return [`http-request set-var-fmt(txn.access) "{${fields.join(',')}}"`];
 }
@@ -91,7 +90,7 @@ function limitLines({ traffic: { limits } }: RoutingTable): string[] {
     `http-request deny ${head} if { req.hdrs,length,add(txn.target) gt ${limits.head} }`,
   ];
   if (limits.body === null) return lines;
-  const body = answer(413, 'body-limit', `the body is over ${limits.body} bytes`);
+  const body = answer(413, 'too-large', `the body is over ${limits.body} bytes`);
   return [...lines, `http-request deny ${body} if { req.hdr_val(content-length) gt ${limits.body} }`];
 }
 
@@ -101,17 +100,26 @@ function stickyLines(table: RoutingTable, files: ProcessFiles): string[] {
   if (sticky === null) return [];
   const map = `map_str(${stickyFile(files, table.service)})`;
   const cookie = `req.cook(${sticky.cookie})`;
-  const mine = '%[srv_name,field(2,:)].%[srv_name,sha1,bytes(0,6),hex,lower]';
+  const name = escaped(sticky.cookie);
+  const mine = `%[srv_name,field(2,:)].%[srv_name,${ALIAS}]`;
   return [
     `http-request set-var(txn.cookie) ${cookie}`,
     `http-request set-var(txn.own) var(txn.cookie),field(2,.),${map}`,
     `http-request set-var-fmt(txn.slot) "%[var(txn.cookie),field(1,.)]/%[var(txn.cookie),crc32,mod(${STICKY_SLOTS})]"`,
     `http-request set-var(txn.kin) var(txn.slot),${map}`,
+    // ours is nothing to the instance
+    `http-request replace-header Cookie '^${name}=[^;]*(; *(.*))?$' '\\2'`,
+    `http-request replace-header Cookie '^(.*); *${name}=[^;]*(.*)$' '\\1\\2'`,
+    'http-request del-header Cookie if { req.fhdr(cookie) -m len 0 }',
     'use-server %[var(txn.own)] if { var(txn.own) -m found }',
     'use-server %[var(txn.kin)] if { var(txn.kin) -m found }',
     `http-response set-var-fmt(txn.mine) "${mine}"`,
     `http-response add-header Set-Cookie "${sticky.cookie}=%[var(txn.mine)]; Path=/; HttpOnly; SameSite=Lax${tls ? '; Secure' : ''}" unless { var(txn.mine),strcmp(txn.cookie) eq 0 }`,
   ];
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|']/g, '\\$&');
 }
 
 function serverLines(table: RoutingTable, { servers }: PoolLines): string[] {

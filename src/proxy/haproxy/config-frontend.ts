@@ -6,8 +6,8 @@ import { hasPreview } from './pools.ts';
 import { answer, quoted } from './text.ts';
 
 /** What the controller reads of every request (`lines.ts`): how it ended, and its line of the access log. */
-const LOG = '%b %s %ST %Ta %tsc %rc %[date(0,ms)] %[var(txn.access)]';
-const TCP_LOG = '%b %s 0 %Tt %tsc %rc %[date(0,ms)] -';
+const LOG = '%b %s %ST %Ta %tsc %rc %U %B %[date(0,ms)] %[var(txn.access)]';
+const TCP_LOG = '%b %s 0 %Tt %tsc %rc %U %B %[date(0,ms)] -';
 
 /** The rules for connections of a service that has the address alone. */
 export function connectionLines(tables: RoutingTable[]): string[] {
@@ -25,7 +25,7 @@ export function requestLines(tables: RoutingTable[]): string[] {
     `http-error ${answer(502, 'upstream', 'the instance gave no answer')}`,
     `http-error ${answer(503, 'no-instance', 'no instance took the request')}`,
     `http-error ${answer(504, 'response-timeout', 'the instance did not answer in time')}`,
-    ...refusalLines(),
+    ...refusalLines(tables.some(({ traffic }) => traffic.tls !== null)),
     ...serviceLines(tables),
     ...forwardingLines(tables.some(({ traffic }) => traffic.tls !== null)),
     'acl safe method GET HEAD OPTIONS',
@@ -50,7 +50,7 @@ function serviceLines(tables: RoutingTable[]): string[] {
   return [
     'http-request set-var(txn.host) req.fhdr(host),host_only,lower',
     ...lines,
-    `http-request deny ${answer(404, 'no-service', 'no service is served here')} if !{ var(txn.service) -m found }`,
+    `http-request deny ${answer(404, 'no-service', 'no service takes this request')} if !{ var(txn.service) -m found }`,
   ];
 }
 

@@ -1,7 +1,7 @@
 import { answer } from './text.ts';
 
 /** Refuses what two servers could read in two ways, as the embedded data plane does, where HAProxy lets it be seen. */
-export function refusalLines(): string[] {
+export function refusalLines(tls: boolean): string[] {
   const refuse = (message: string, condition: string) =>
     `http-request deny ${answer(400, 'bad-request', `request refused: ${message}`)} if ${condition}`;
   const host = String.raw`^((\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(:[0-9]{1,5})?)?$`;
@@ -12,6 +12,10 @@ export function refusalLines(): string[] {
     refuse(
       'the Host header is not a host',
       `{ req.fhdr(host) -m found } !{ req.fhdr(host) -m reg -i -- '${host}' }`,
+    ),
+    refuse(
+      'the request target is not a path on this host',
+      `{ url -m str * } or { url -m beg -i ${tls ? 'http' : 'https'}:// }`,
     ),
     refuse(
       'Transfer-Encoding in an HTTP/1.0 request',

@@ -13,10 +13,10 @@ export class Counted {
   add(line: RequestLine): void {
     if (line.server.startsWith('<')) return;
     const figures = this.#of(serviceWord(line.backend), line.server);
-    const own = ownAnswer(line);
-    if (!own && line.status >= 100) figures.status[`${Math.floor(line.status / 100)}xx` as '2xx']++;
-    if (own || /^[Ss]/.test(line.ended)) figures.broken++;
-    if (line.took < 0) return;
+    if (ownAnswer(line) || /^[Ss]/.test(line.ended)) figures.broken++;
+    // neither are those that the client broke off
+    if (!line.ended.startsWith('-') || line.took < 0) return;
+    if (line.status >= 100) figures.status[`${Math.floor(line.status / 100)}xx` as '2xx']++;
     const seconds = line.took / 1000;
     figures.latency.sum += seconds;
     const bucket = LATENCY_BOUNDS.findIndex((bound) => seconds <= bound);

@@ -14,7 +14,7 @@ local function now()
 end
 
 local function hold_of(service)
-  holds[service] = holds[service] or { waiting = {}, number = 0, bytes = 0, refused = 0 }
+  holds[service] = holds[service] or { waiting = {}, number = 0, bytes = 0, holds = 0, refused = {} }
   return holds[service]
 end
 
@@ -54,17 +54,18 @@ core.register_action('hold', { 'tcp-req', 'http-req' }, function(txn, mode, serv
   local hold = hold_of(service)
   local http = mode == 'http'
   local function refuse(reason, message)
-    hold.refused = hold.refused + 1
+    hold.refused[reason] = (hold.refused[reason] or 0) + 1
     if http then answer(txn, 503, reason, message) else txn:done() end
   end
   if closed[service] then return refuse('no-instance', 'the service has no instance') end
-  if http and txn.f:path() == health then return answer(txn, 200, 'held', 'requests are held') end
+  if http and txn.f:path() == health then return answer(txn, 200, 'held', 'held') end
   local ticket = { bytes = http and #txn.f:req_hdrs() or 0 }
   local function full()
     return hold.number >= tonumber(requests) or hold.bytes + ticket.bytes > tonumber(bytes)
   end
   if full() then sweep(hold) end
   if full() then return refuse('hold-full', hold.number .. ' requests are waiting already') end
+  hold.holds = hold.holds + 1
   local ends = now() + tonumber(time)
   while txn.f:nbsrv() == 0 do
     look(hold, ticket)
@@ -86,11 +87,13 @@ local function command(word, help, act)
     applet:send((act(service) or 'done') .. '\\n')
   end)
 end
-command('held', 'by service, requests that wait, and those that were refused', function()
+command('held', 'by service, requests that wait, that have waited, and those that were refused', function()
   local lines = {}
   for service, hold in pairs(holds) do
     sweep(hold)
-    lines[#lines + 1] = service .. ' ' .. hold.number .. ' ' .. hold.refused
+    local line = service .. ' ' .. hold.number .. ' ' .. hold.holds
+    for reason, number in pairs(hold.refused) do line = line .. ' ' .. reason .. '=' .. number end
+    lines[#lines + 1] = line
   end
   return table.concat(lines, '\\n')
 end)

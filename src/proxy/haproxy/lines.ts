@@ -12,8 +12,11 @@ export interface RequestLine {
   took: number;
   /** HAProxy's termination state */
   ended: string;
-  /** whether it was asked for again, and elsewhere */
-  retried: string;
+  /** how often it was asked for again */
+  retries: number;
+  /** bytes from the client, and to it */
+  received: number;
+  sent: number;
   /** milliseconds since 1970 */
   at: number;
   /** the beginning of its line of the access log, JSON; undefined where none is wanted */
@@ -65,14 +68,17 @@ export async function listenForLines(path: string, reader: LineReader): Promise<
 function readLine(line: string, reader: LineReader): void {
   const match = REQUEST.exec(line);
   if (match) {
-    const [, backend = '', server = '', status, took, ended = '', retried = '', at, access = '-'] = match;
+    const [, backend = '', server = '', status, took, ended = '', retried, received, sent, at, access = '-'] =
+      match;
     reader.request({
       backend,
       server,
       status: Number(status),
       took: Number(took),
       ended,
-      retried,
+      retries: Number(retried),
+      received: Number(received),
+      sent: Number(sent),
       at: Number(at),
       access: access === '-' ? undefined : access,
     });
@@ -82,4 +88,4 @@ function readLine(line: string, reader: LineReader): void {
   if (down) reader.down(down[1] ?? '', down[2] ?? '');
 }
 
-const REQUEST = /^(\S+) (\S+) (-?\d+) ([+]?-?\d+) (\S{4}) ([+]?\d+) (\d+) (.*)$/;
+const REQUEST = /^(\S+) (\S+) (-?\d+) ([+]?-?\d+) (\S{4}) [+]?(\d+) [+]?(\d+) [+]?(\d+) (\d+) (.*)$/;

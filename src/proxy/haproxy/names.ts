@@ -44,7 +44,14 @@ export function word(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9.-]/gu, (letter) => `_${letter.codePointAt(0)?.toString(16)}_`);
 }
 
-/** A short name that gives nothing away, as HAProxy makes it with `sha1,bytes(0,6),hex,lower`. */
-export function alias(text: string): string {
-  return createHash('sha1').update(text).digest('hex').slice(0, 12);
+/** A short name that gives nothing away: what HAProxy makes of the first field of a server's name by `ALIAS`. */
+export function alias({ instance }: Pick<Route, 'instance'>): string {
+  return short(word(instance));
+}
+
+export const ALIAS = 'field(1,:),sha2(256),bytes(0,8),hex,lower';
+
+/** 16 hexadecimal digits of a text's SHA-256. */
+export function short(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }

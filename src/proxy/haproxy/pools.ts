@@ -18,7 +18,7 @@ export interface PoolLines {
 
 /**
  * The backends of a table. While it holds, and for servers that are ejected (`out`), the weight is 0: they take nothing
- * new.
+ * new. Only the preview goes on.
  */
 export function poolsOf(table: RoutingTable, out: ReadonlySet<string> = NONE): PoolLines[] {
   const lines = (pool: Pool, routes: Route[], weight: (route: Route) => number): PoolLines => ({
@@ -27,15 +27,14 @@ export function poolsOf(table: RoutingTable, out: ReadonlySet<string> = NONE): P
     servers: routes.map((route) => ({
       name: serverName(route),
       address: addressOf(route.host, route.port),
-      weight: table.hold || out.has(serverName(route)) ? 0 : weight(route),
+      weight: weight(route),
     })),
   });
-  const share = ({ weight }: Route) => weight;
+  const share = (route: Route) => (table.hold || out.has(serverName(route)) ? 0 : route.weight);
   if (table.traffic.mode === 'tcp') return [lines('connections', table.routes, share)];
   const pools = [lines('reads', table.routes, share), lines('writes', table.routes, share)];
   if (!hasPreview(table)) return pools;
-  const shown = table.routes.filter(({ revision }) => revision === table.preview);
-  return [...pools, lines('preview', shown, () => 1)];
+  return [...pools, lines('preview', previewed(table), () => 1)];
 }
 
 /** Whether requests are refused, since nothing is there to wait for. */
@@ -43,17 +42,22 @@ export function isClosed({ hold, routes }: RoutingTable): boolean {
   return !hold && routes.length === 0;
 }
 
-export function hasPreview({ traffic, preview }: RoutingTable): boolean {
-  return traffic.preview !== null && preview !== null;
+/** Whether preview requests have instances of their own; they are routed as any other where not. */
+export function hasPreview(table: RoutingTable): boolean {
+  return table.traffic.preview !== null && previewed(table).length > 0;
+}
+
+function previewed({ routes, preview }: RoutingTable): Route[] {
+  return routes.filter(({ revision }) => revision === preview);
 }
 
 /**
  * How HAProxy chooses. Its `leastconn` and `random` weigh what is in flight, so that a slow revision gets less than its
- * share: where the weights differ, only round robin keeps the shares exact.
+ * share: where weights or revisions differ, only round robin keeps the shares exact.
  */
 export function balanceOf({ traffic, routes }: RoutingTable): string {
-  const weights = new Set(routes.map(({ weight }) => weight).filter((weight) => weight > 0));
-  if (weights.size > 1) return 'roundrobin';
+  const open = routes.filter(({ weight }) => weight > 0);
+  if (new Set(open.map(({ revision, weight }) => `${revision}/${weight}`)).size > 1) return 'roundrobin';
   return { 'least-in-flight': 'leastconn', 'round-robin': 'roundrobin', 'power-of-two': 'random(2)' }[
     traffic.balance
   ];
@@ -75,7 +79,7 @@ export function checkOptions({ traffic: { check } }: RoutingTable): string {
 export function stickyEntries(table: RoutingTable, out: ReadonlySet<string> = NONE): [string, string][] {
   if (table.traffic.sticky === null || table.hold) return [];
   const open = table.routes.filter((route) => route.weight > 0 && !out.has(serverName(route)));
-  const own = open.map((route): [string, string] => [alias(serverName(route)), serverName(route)]);
+  const own = open.map((route): [string, string] => [alias(route), serverName(route)]);
   const slots = [...new Set(open.map(({ revision }) => revision))].flatMap((revision) => {
     const names = open.filter((route) => route.revision === revision).map(serverName);
     return Array.from({ length: STICKY_SLOTS }, (_, slot): [string, string] => [

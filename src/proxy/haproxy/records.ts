@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress, RoutingTable } from '../port.ts';
-import { alias } from './names.ts';
+import { short } from './names.ts';
 
 /** What HAProxy itself does not know of a process, and a later controller needs. */
 export interface ProcessRecord {
@@ -72,12 +72,12 @@ export function linesSocket(folder: string): string {
 
 /** Where a service's cookies lead. */
 export function stickyFile({ own }: ProcessFiles, service: string): string {
-  return `${own}.${alias(service)}.map`;
+  return `${own}.${short(service)}.map`;
 }
 
 /** The process's copy of a service's certificate and key. */
 export function certificateFile({ own }: ProcessFiles, service: string): string {
-  return `${own}.${alias(service)}.pem`;
+  return `${own}.${short(service)}.pem`;
 }
 
 /** Nobody ever reads half a record: written beside it, then renamed over it. */

@@ -27,6 +27,10 @@ export interface ServiceStat {
   /** answered with an error of HAProxy's own, the hold's included */
   failures: number;
   held: number;
+  /** requests that had to wait */
+  holds: number;
+  /** by the hold, by their reason */
+  refused: Record<string, number>;
   /** requests that have an instance */
   inFlight: number;
 }
@@ -38,7 +42,14 @@ export function readStat(csv: string, held: string): Stat {
   const rows = all.filter(({ pxname = '' }) => pxname.includes(':'));
   const stat: Stat = { clients, servers: [], backends: new Set(), services: new Map() };
   const service = (name: string): ServiceStat => {
-    const known = stat.services.get(name) ?? { requests: 0, failures: 0, held: 0, inFlight: 0 };
+    const known = stat.services.get(name) ?? {
+      requests: 0,
+      failures: 0,
+      held: 0,
+      holds: 0,
+      refused: {},
+      inFlight: 0,
+    };
     stat.services.set(name, known);
     return known;
   };
@@ -62,11 +73,15 @@ export function readStat(csv: string, held: string): Stat {
       });
   }
   for (const line of held.trim().split('\n')) {
-    const [name, waiting, refused] = line.split(' ');
+    const [name, waiting, holds, ...refused] = line.split(' ');
     if (!name || waiting === undefined) continue;
     const total = service(name);
     total.held += Number(waiting);
-    total.failures += Number(refused);
+    total.holds += Number(holds);
+    for (const [reason = '', times] of refused.map((each) => each.split('='))) {
+      total.refused[reason] = Number(times);
+      total.failures += Number(times);
+    }
     // a request that waits is in flight for the backend, though no instance has it
     total.inFlight = Math.max(0, total.inFlight - Number(waiting));
   }

@@ -33,7 +33,7 @@ export function statusOf(
           mine(here)
             // the preview may have no check of its own yet
             .filter(({ backend }) => backend !== backendName(table.service, 'preview'))
-            .every(({ status }) => !status.startsWith('DOWN')),
+            .some(({ status }) => !status.startsWith('DOWN')),
       };
     }),
   };

@@ -84,8 +84,19 @@ export class Watch {
     if (line.access === undefined) return;
     const time = new Date(line.at).toISOString();
     const { instance, revision } = readServerName(line.server);
-    const whose = line.server.startsWith('<') ? { instance: null, revision: null } : { instance, revision };
-    const rest = JSON.stringify({ status: line.status, ...whose, ms: line.took, ended: line.ended });
+    const { status, received, sent, retries } = line;
+    const whose = line.server.startsWith('<')
+      ? { attempts: 0 }
+      : { instance, revision, attempts: retries + 1 };
+    const end = line.ended.startsWith('-') ? {} : { end: line.ended.slice(0, 2) };
+    const rest = JSON.stringify({
+      status: Math.max(0, status),
+      received,
+      sent,
+      ...whose,
+      ...end,
+      ms: line.took,
+    });
     this.#access.add(`{"time":"${time}",${line.access.slice(1, -1)},${rest.slice(1)}`);
   }
 }
