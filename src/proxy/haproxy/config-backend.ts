@@ -2,7 +2,7 @@ import type { RoutingTable } from '../port.ts';
 import { LIMITS } from './limits.ts';
 import { ALIAS, type Pool, word } from './names.ts';
 import { balanceOf, checkOptions, type PoolLines, poolsOf, STICKY_SLOTS } from './pools.ts';
-import { type ProcessFiles, stickyFile } from './records.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
 import { answer, quoted } from './text.ts';
 
 /** The backends of a service. */
@@ -98,7 +98,7 @@ function limitLines({ traffic: { limits } }: RoutingTable): string[] {
 function stickyLines(table: RoutingTable, files: ProcessFiles): string[] {
   const { sticky, tls } = table.traffic;
   if (sticky === null) return [];
-  const map = `map_str(${stickyFile(files, table.service)})`;
+  const map = `map_str(${mapFile(files, table.service)})`;
   const cookie = `req.cook(${sticky.cookie})`;
   const name = escaped(sticky.cookie);
   const mine = `%[srv_name,field(2,:)].%[srv_name,${ALIAS}]`;

@@ -2,7 +2,8 @@ import type { RoutingTable } from '../port.ts';
 import { claimsOf } from './claims.ts';
 import { forwardingLines, refusalLines } from './config-headers.ts';
 import { backendName, word } from './names.ts';
-import { hasPreview } from './pools.ts';
+import { PREVIEW } from './pools.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
 import { answer, quoted } from './text.ts';
 
 /** What the controller reads of every request (`lines.ts`): how it ended, and its line of the access log. */
@@ -18,7 +19,7 @@ export function connectionLines(tables: RoutingTable[]): string[] {
 }
 
 /** The rules for requests: what is refused, whose it is, what is said of the client, and which backend takes it. */
-export function requestLines(tables: RoutingTable[]): string[] {
+export function requestLines(tables: RoutingTable[], files: ProcessFiles): string[] {
   return [
     `log-format "${LOG}"`,
     `http-error ${answer(408, 'bad-request', 'the request came too slowly')}`,
@@ -31,7 +32,7 @@ export function requestLines(tables: RoutingTable[]): string[] {
     'acl safe method GET HEAD OPTIONS',
     'acl body req.fhdr(content-length) -m found',
     'acl body req.fhdr(transfer-encoding) -m found',
-    ...tables.filter(hasPreview).flatMap(previewLines),
+    ...tables.flatMap((table) => previewLines(table, files)),
     'use_backend %[var(txn.service)]:reads if safe !body',
     'use_backend %[var(txn.service)]:writes',
   ];
@@ -59,12 +60,13 @@ function segments(path: string): string {
   return `^${path.replace(/\/$/, '').replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')}(/|$)`;
 }
 
-function previewLines({ service, traffic: { preview } }: RoutingTable): string[] {
+function previewLines({ service, traffic: { preview } }: RoutingTable, files: ProcessFiles): string[] {
   const backend = backendName(service, 'preview');
+  const shown = `{ str(${PREVIEW}),map_str(${quoted(mapFile(files, service))}) -m found }`;
   const own = `{ var(txn.service) -m str ${word(service)} }`;
   const lines: string[] = [];
   if (preview?.host) lines.push(`{ var(txn.host) -m str -- ${quoted(preview.host.toLowerCase())} }`);
   if (preview?.header)
     lines.push(`{ req.fhdr(${preview.header.name}) -m str -- ${quoted(preview.header.value)} }`);
-  return lines.map((condition) => `use_backend ${backend} if ${own} ${condition}`);
+  return lines.map((condition) => `use_backend ${backend} if ${own} ${condition} ${shown}`);
 }

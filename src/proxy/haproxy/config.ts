@@ -52,7 +52,7 @@ ${tcp ? '' : '  option idle-close-on-response\n'}  retries ${LIMITS.retries}
 
 frontend ${FRONTEND}
   bind ${addressOf(listen.host, listen.port)} backlog 4096${bindTls(sorted, files, tcp)}
-${indented(tcp ? connectionLines(sorted) : requestLines(sorted))}
+${indented(tcp ? connectionLines(sorted) : requestLines(sorted, files))}
 ${sorted.flatMap((table) => backendLines(table, files, servers)).join('\n')}
 `;
 }

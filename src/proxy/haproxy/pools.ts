@@ -33,18 +33,13 @@ export function poolsOf(table: RoutingTable, out: ReadonlySet<string> = NONE): P
   const share = (route: Route) => (table.hold || out.has(serverName(route)) ? 0 : route.weight);
   if (table.traffic.mode === 'tcp') return [lines('connections', table.routes, share)];
   const pools = [lines('reads', table.routes, share), lines('writes', table.routes, share)];
-  if (!hasPreview(table)) return pools;
+  if (table.traffic.preview === null) return pools;
   return [...pools, lines('preview', previewed(table), () => 1)];
 }
 
 /** Whether requests are refused, since nothing is there to wait for. */
 export function isClosed({ hold, routes }: RoutingTable): boolean {
   return !hold && routes.length === 0;
-}
-
-/** Whether preview requests have instances of their own; they are routed as any other where not. */
-export function hasPreview(table: RoutingTable): boolean {
-  return table.traffic.preview !== null && previewed(table).length > 0;
 }
 
 function previewed({ routes, preview }: RoutingTable): Route[] {
@@ -72,11 +67,24 @@ export function checkOptions({ traffic: { check } }: RoutingTable): string {
   return `check inter ${check.interval} downinter ${soon} fastinter ${soon} rise ${check.healthy} fall ${check.unhealthy} ${observed}`;
 }
 
+/** What a service's map says, for what requests need to know that changes with the table. */
+export function mapEntries(table: RoutingTable, out: ReadonlySet<string> = NONE): [string, string][] {
+  const shown = table.traffic.preview !== null && previewed(table).length > 0;
+  return [...stickyEntries(table, out), ...(shown ? [[PREVIEW, 'shown'] as [string, string]] : [])];
+}
+
+/** The map has it while preview requests have instances of their own; they are routed as any other where not. */
+export const PREVIEW = 'preview';
+
+export function hasMap({ traffic }: RoutingTable): boolean {
+  return traffic.sticky !== null || traffic.preview !== null;
+}
+
 /**
  * Where cookies lead: an instance's own to its server, and those of a revision whose instance has gone, by a few slots, to
  * the servers that the revision still has. Servers without a share are in neither.
  */
-export function stickyEntries(table: RoutingTable, out: ReadonlySet<string> = NONE): [string, string][] {
+function stickyEntries(table: RoutingTable, out: ReadonlySet<string>): [string, string][] {
   if (table.traffic.sticky === null || table.hold) return [];
   const open = table.routes.filter((route) => route.weight > 0 && !out.has(serverName(route)));
   const own = open.map((route): [string, string] => [alias(route), serverName(route)]);

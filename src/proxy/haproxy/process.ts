@@ -10,8 +10,8 @@ import { writeCertificates } from './certificates.ts';
 import { haproxyConfig } from './config.ts';
 import { LIMITS } from './limits.ts';
 import { word } from './names.ts';
-import { isClosed, stickyEntries } from './pools.ts';
-import { type ProcessFiles, stickyFile } from './records.ts';
+import { hasMap, isClosed, mapEntries } from './pools.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
 import { Runtime } from './runtime.ts';
 import { luaScript } from './script.ts';
 
@@ -34,9 +34,9 @@ export interface Start {
 export async function startHaproxy({ program, listen, tables, files, ...start }: Start): Promise<void> {
   const closed = tables.filter(isClosed).map(({ service }) => word(service));
   await writeFile(files.script, luaScript(closed), { mode: 0o600 });
-  for (const table of tables.filter(({ traffic }) => traffic.sticky !== null)) {
-    const lines = stickyEntries(table).map(([key, value]) => `${key} ${value}\n`);
-    await writeFile(stickyFile(files, table.service), lines.join(''), { mode: 0o600 });
+  for (const table of tables.filter(hasMap)) {
+    const lines = mapEntries(table).map(([key, value]) => `${key} ${value}\n`);
+    await writeFile(mapFile(files, table.service), lines.join(''), { mode: 0o600 });
   }
   await writeCertificates(files, tables, start.pems);
   await writeFile(files.config, haproxyConfig(listen, tables, files), { mode: 0o600 });

@@ -70,8 +70,8 @@ export function linesSocket(folder: string): string {
   return `${folder}.sock`;
 }
 
-/** Where a service's cookies lead. */
-export function stickyFile({ own }: ProcessFiles, service: string): string {
+/** A service's map: where its cookies lead, and whether it has a preview. */
+export function mapFile({ own }: ProcessFiles, service: string): string {
   return `${own}.${short(service)}.map`;
 }
 

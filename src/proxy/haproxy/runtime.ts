@@ -65,6 +65,10 @@ export class Runtime {
     await this.#ask(`unideploy ${closed ? 'close' : 'open'} ${service}`);
   }
 
+  async hasMap(file: string): Promise<boolean> {
+    return (await this.#ask('show map')).includes(`(${file})`);
+  }
+
   /** Puts all entries of a map in the place of those it has. */
   async setMap(file: string, entries: [string, string][]): Promise<void> {
     const version = /(\d+)/.exec(await this.#ask(`prepare map ${file}`))?.[1];

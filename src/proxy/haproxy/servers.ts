@@ -1,7 +1,7 @@
 import type { RoutingTable } from '../port.ts';
 import { word } from './names.ts';
-import { checkOptions, isClosed, type PoolLines, poolsOf, stickyEntries } from './pools.ts';
-import { type ProcessFiles, stickyFile } from './records.ts';
+import { checkOptions, hasMap, isClosed, mapEntries, type PoolLines, poolsOf } from './pools.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
 import { Runtime } from './runtime.ts';
 import type { ServerStat } from './stat.ts';
 
@@ -18,7 +18,7 @@ export async function setServers(
   const runtime = new Runtime(files.socket);
   const { servers, backends } = await runtime.stat();
   if (!isClosed(table)) await runtime.setClosed(word(table.service), false);
-  // one that is leaving may be without the preview
+  // nor may it have all the backends
   for (const pool of poolsOf(table, out).filter(({ backend }) => backends.has(backend)))
     await setPool(
       runtime,
@@ -26,8 +26,9 @@ export async function setServers(
       servers.filter(({ backend }) => backend === pool.backend),
       checkOptions(table),
     );
-  if (table.traffic.sticky !== null)
-    await runtime.setMap(stickyFile(files, table.service), stickyEntries(table, out));
+  // one that is leaving may be without the map
+  if (hasMap(table) && (await runtime.hasMap(mapFile(files, table.service))))
+    await runtime.setMap(mapFile(files, table.service), mapEntries(table, out));
   if (isClosed(table)) await runtime.setClosed(word(table.service), true);
 }
 

@@ -112,14 +112,14 @@ describe.each(ENGINES.filter(({ engine }) => engine === 'haproxy'))(
 
     test('preview requests reach the new revision before it has a weight, by host and by header', async () => {
       const { apply, url, status } = await stage(open);
-      const header = { name: 'X-Preview', value: 'it"s me' };
+      const header = { name: 'X-Preview', value: 'it"s-me' };
       const preview = traffic({ preview: { host: 'next.test', header } });
       const routes = [
         route('old', await backend('1')),
         route('new', await backend('2'), { revision: 2, weight: 0 }),
       ];
       const port = () => Number(new URL(url()).port);
-      const byHeader = () => fetch(url(), { headers: { 'x-preview': 'it"s me' } }).then((res) => res.text());
+      const byHeader = () => fetch(url(), { headers: { 'x-preview': 'it"s-me' } }).then((res) => res.text());
       const byHost = () =>
         answerOf(port(), 'GET / HTTP/1.1\r\nHost: NEXT.test:80\r\nConnection: close\r\n\r\n');
       await apply({ traffic: preview, routes });
@@ -400,12 +400,12 @@ describe.each(ENGINES.filter(({ engine }) => engine === 'haproxy'))(
 
     test('heads and bodies are bounded', async () => {
       const { apply, url } = await stage(open);
-      const limits = { head: 20_000, body: 1_000 };
+      const limits = { head: 10_000, body: 1_000 };
       await apply({ traffic: traffic({ limits }), routes: [route('a', await backend('1'))] });
       const head = (bytes: number) => fetch(url(), { headers: { 'x-big': 'x'.repeat(bytes) } });
       const body = (bytes: number) => fetch(url(), { method: 'POST', body: 'x'.repeat(bytes) });
-      expect((await head(19_000)).status).toBe(200);
-      expect((await head(21_000)).status).toBe(431);
+      expect((await head(9_000)).status).toBe(200);
+      expect((await head(11_000)).status).toBe(431);
       expect((await body(1_000)).status).toBe(200);
       const refused = await body(1_001);
       expect([refused.status, refused.headers.get('x-unideploy-proxy')]).toEqual([413, 'too-large']);
@@ -507,7 +507,7 @@ describe.each(ENGINES.filter(({ engine }) => engine === 'haproxy'))(
         app.server.on('upgrade', (_req, socket) => {
           socket.on('error', () => undefined);
           socket.write(
-            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+            'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
           );
         });
         const policy = traffic({ drain: { websocket: 100, events: 400 } });
@@ -554,9 +554,9 @@ describe.each(ENGINES.filter(({ engine }) => engine === 'haproxy'))(
       });
       await apply({ traffic: traffic({ accessLog: true }), routes: [route('ä 1', app, { revision: 7 })] });
       for (const status of [200, 201, 404, 500]) await (await fetch(`${url()}${status}`)).text();
-      expect((await fetch(`${url()}break`, { method: 'POST' }).catch(() => undefined))?.status ?? 502).toBe(
-        502,
-      );
+      // on a connection of its own: HAProxy only closes one that was used before, and counts nothing
+      const lost = 'POST /break HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+      expect(await answerOf(Number(new URL(url()).port), lost)).toMatch(/^HTTP\/1\.1 502 /);
       await eventually('all are counted', async () => (await plane.figures('shop'))[0]?.broken === 1);
       const [figures] = await plane.figures('shop');
       expect(figures).toMatchObject({
