@@ -79,7 +79,8 @@ export class HaproxyPlane {
   /** See `DataPlane.status`. A service whose process has died is not among them: whoever knows its table applies it again. */
   async status(): Promise<TableStatus[]> {
     await this.#adopt();
-    const stats = await this.#processes.stats(await this.#processes.running());
+    // in turn: what an ended process counted is always counted once
+    const stats = await this.#inTurn(async () => this.#processes.stats(await this.#processes.running()));
     return stats
       .filter(({ record }) => record.role === 'serving')
       .flatMap(({ record }) =>
