@@ -42,6 +42,12 @@ export interface TableStatus {
   /** requests taken since the table's service was first applied, and those answered with an error of the proxy's own */
   requests: number;
   failures: number;
+  /** those answers, by their reason (`X-Unideploy-Proxy`) */
+  refused: Record<string, number>;
+  /** requests that had to wait in the hold */
+  holds: number;
+  /** drains that have ended */
+  drains: number;
   preview: number | null;
   traffic: TrafficPolicy;
   routes: RouteStatus[];

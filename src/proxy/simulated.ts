@@ -10,6 +10,9 @@ export function simulatedDataPlane(clock: Clock, busy: (instance: string) => num
     held: 0,
     requests: 0,
     failures: 0,
+    refused: {},
+    holds: 0,
+    drains: 0,
     routes: table.routes.map((route) => ({ ...route, inFlight: 0, usable: true })),
   });
   return {

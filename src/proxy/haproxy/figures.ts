@@ -10,7 +10,16 @@ export class Counted {
   /** the last that each server of each process said of its retries: they go with the server */
   readonly #retries = new Map<string, { service: string; server: string; times: number }>();
 
+  /** answers of HAProxy's own, by the service's word and their reason; those of the hold are counted there */
+  readonly #refused = new Map<string, Record<string, number>>();
+
   add(line: RequestLine): void {
+    const reason = REASONS[line.status];
+    if (reason !== undefined && ownAnswer(line) && !(line.status === 503 && line.server.startsWith('<'))) {
+      const service = serviceWord(line.backend);
+      const refused = this.#refused.get(service) ?? {};
+      this.#refused.set(service, { ...refused, [reason]: (refused[reason] ?? 0) + 1 });
+    }
     if (line.server.startsWith('<')) return;
     const figures = this.#of(serviceWord(line.backend), line.server);
     if (ownAnswer(line) || /^[Ss]/.test(line.ended)) figures.broken++;
@@ -50,7 +59,12 @@ export class Counted {
     return all;
   }
 
+  refused(service: string): Record<string, number> {
+    return this.#refused.get(service) ?? {};
+  }
+
   forget(service: string): void {
+    this.#refused.delete(service);
     this.#figures.delete(service);
     for (const [key, { service: whose }] of this.#retries) if (whose === service) this.#retries.delete(key);
   }
@@ -79,3 +93,14 @@ export function ownAnswer({ ended }: RequestLine): boolean {
   // ended by the server's side, before the data of an answer
   return /^[Ss][CHQ]|^[PRIK][CHQ]/.test(ended);
 }
+
+const REASONS: Record<number, string> = {
+  400: 'bad-request',
+  405: 'method',
+  408: 'bad-request',
+  413: 'too-large',
+  431: 'bad-request',
+  502: 'upstream',
+  503: 'no-instance',
+  504: 'response-timeout',
+};

@@ -37,7 +37,7 @@ export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions)
     status: () => plane.status(),
     drained: (service, instance, deadlineMs) => plane.drained(service, instance, deadlineMs),
     figures: (service) => plane.figures(service),
-    metrics: async () => '',
+    metrics: () => plane.metrics(),
     upgrade: () => plane.upgrade(),
     stop: () => plane.stop(),
   };

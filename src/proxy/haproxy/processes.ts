@@ -112,10 +112,15 @@ export class Processes {
     const pems = new Map<string, string>();
     for (const table of tables.filter(({ traffic }) => traffic.tls !== null)) {
       const file = old && certificateFile(this.files(old), table.service);
-      const kept = file && !fresh(table) ? await readFile(file, 'utf8').catch(() => undefined) : undefined;
+      const kept = file && !fresh(table) ? await this.textOf(file) : undefined;
       pems.set(table.service, kept ?? (await readCertificate(table)));
     }
     return pems;
+  }
+
+  /** A file of a process, where there is one. */
+  async textOf(file: string): Promise<string | undefined> {
+    return readFile(file, 'utf8').catch(() => undefined);
   }
 
   /** No more connections: from now on nobody takes the process for the one that serves. */

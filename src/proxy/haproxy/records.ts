@@ -3,6 +3,7 @@ import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress, RoutingTable } from '../port.ts';
 import { short } from './names.ts';
+import type { Totals } from './totals.ts';
 
 /** What HAProxy itself does not know of a process, and a later controller needs. */
 export interface ProcessRecord {
@@ -25,7 +26,9 @@ export interface Served {
   /** the table in force, the port as the system gave it */
   table: RoutingTable;
   /** what processes before this one counted */
-  before: { requests: number; failures: number };
+  before: Totals;
+  /** drains that have ended */
+  drains: number;
 }
 
 /** The files of one HAProxy process. */
@@ -103,4 +106,9 @@ export async function removeFiles(folder: string, id: string): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   const own = names.filter((name) => name.startsWith(`${id}.`));
   await Promise.all(own.map((name) => rm(join(folder, name), { force: true })));
+}
+
+/** What a process has of a service. */
+export function servedBy({ services }: ProcessRecord, service: string): Served | undefined {
+  return services.find(({ table }) => table.service === service);
 }

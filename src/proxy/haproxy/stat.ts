@@ -1,4 +1,5 @@
 import { FRONTEND, serviceWord } from './names.ts';
+import { NOTHING, type Totals } from './totals.ts';
 
 /** What HAProxy counts, of all services of a process. */
 export interface Stat {
@@ -22,15 +23,8 @@ export interface ServerStat {
   retries: number;
 }
 
-export interface ServiceStat {
-  requests: number;
-  /** answered with an error of HAProxy's own, the hold's included */
-  failures: number;
+interface ServiceStat extends Totals {
   held: number;
-  /** requests that had to wait */
-  holds: number;
-  /** by the hold, by their reason */
-  refused: Record<string, number>;
   /** requests that have an instance */
   inFlight: number;
 }
@@ -42,14 +36,7 @@ export function readStat(csv: string, held: string): Stat {
   const rows = all.filter(({ pxname = '' }) => pxname.includes(':'));
   const stat: Stat = { clients, servers: [], backends: new Set(), services: new Map() };
   const service = (name: string): ServiceStat => {
-    const known = stat.services.get(name) ?? {
-      requests: 0,
-      failures: 0,
-      held: 0,
-      holds: 0,
-      refused: {},
-      inFlight: 0,
-    };
+    const known = stat.services.get(name) ?? { ...NOTHING, refused: {}, held: 0, inFlight: 0 };
     stat.services.set(name, known);
     return known;
   };

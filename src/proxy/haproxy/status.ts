@@ -2,16 +2,21 @@ import type { TableStatus } from '../port.ts';
 import { backendName, serverName, serviceWord, word } from './names.ts';
 import type { ProcessRecord, Served } from './records.ts';
 import type { ServerStat, Stat } from './stat.ts';
+import { sum, sumByName } from './totals.ts';
 
-/** A service as the processes have it that serve it now, and those that served it before and are leaving. */
+/**
+ * A service as the processes have it that serve it now, and those that served it before and are leaving. `refused` are
+ * answers that HAProxy counts by no reason, `out` the servers that are ejected.
+ */
 export function statusOf(
-  { table, before }: Served,
+  { table, before, drains }: Served,
   stats: { record: ProcessRecord; stat: Stat }[],
+  refused: Record<string, number>,
   out: ReadonlySet<string>,
 ): TableStatus {
   const name = word(table.service);
   const own = stats.flatMap(({ stat }) => stat.services.get(name) ?? []);
-  const total = (of: 'requests' | 'failures' | 'held') => own.reduce((sum, each) => sum + each[of], 0);
+  const total = sum([before, ...own]);
   const servers = (role: ProcessRecord['role'][]) =>
     stats
       .filter(({ record }) => role.includes(record.role))
@@ -19,15 +24,16 @@ export function statusOf(
   const [everywhere, here] = [servers(['serving', 'leaving']), servers(['serving'])];
   return {
     ...table,
-    held: total('held'),
-    requests: before.requests + total('requests'),
-    failures: before.failures + total('failures'),
+    ...total,
+    refused: sumByName([total.refused, refused]),
+    held: own.reduce((held, each) => held + each.held, 0),
+    drains,
     routes: table.routes.map((route) => {
       const server = serverName(route);
       const mine = (all: ServerStat[]) => all.filter((each) => each.name === server);
       return {
         ...route,
-        inFlight: mine(everywhere).reduce((sum, { inFlight }) => sum + inFlight, 0),
+        inFlight: mine(everywhere).reduce((all, { inFlight }) => all + inFlight, 0),
         usable:
           !out.has(server) &&
           mine(here)

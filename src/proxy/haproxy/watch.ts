@@ -73,6 +73,10 @@ export class Watch {
     return this.#counted.of(word(service));
   }
 
+  refused(service: string): Record<string, number> {
+    return this.#counted.refused(word(service));
+  }
+
   /** A line in DIR/proxy.log. */
   say(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
     this.#log.add(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
