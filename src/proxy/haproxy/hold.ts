@@ -1,53 +1,102 @@
-import { LIMITS } from './limits.ts';
-
 /**
  * HAProxy queues requests only for servers that are up and full, and answers 503 at once where none is usable. So held
- * requests wait in a Lua action until the pool has a server of some weight: their number and time are bounded, their
- * bodies stay unread. One that waits looks every few milliseconds, less often the more there are: the order in
- * which they go on is not exactly the one in which they came.
+ * requests wait in a Lua action until the pool has a server of some weight: their number, bytes (of their heads) and time
+ * are bounded, their bodies stay unread. One that waits looks every few milliseconds, less often the more there are: the
+ * order in which they go on is not exactly the one in which they came. HAProxy ends the action of a client that goes
+ * away without a word, so one that has not looked for a second counts no more.
  */
 export const HOLD_SCRIPT = `
-local waiting, refused = 0, 0
-local closed = (...) == 'closed'
+local holds = {}
 
-local function refuse(txn, reason, message)
-  refused = refused + 1
-  local reply = txn:reply({ status = 503 })
+local function now()
+  local t = core.now()
+  return t.sec * 1000 + t.usec // 1000
+end
+
+local function hold_of(service)
+  holds[service] = holds[service] or { waiting = {}, number = 0, bytes = 0, holds = 0, refused = {} }
+  return holds[service]
+end
+
+local function leave(hold, ticket)
+  if not hold.waiting[ticket] then return end
+  hold.waiting[ticket] = nil
+  hold.number = hold.number - 1
+  hold.bytes = hold.bytes - ticket.bytes
+end
+
+local function look(hold, ticket)
+  if not hold.waiting[ticket] then
+    hold.waiting[ticket] = true
+    hold.number = hold.number + 1
+    hold.bytes = hold.bytes + ticket.bytes
+  end
+  ticket.seen = now()
+end
+
+local function sweep(hold)
+  local since = now() - 1000
+  for ticket in pairs(hold.waiting) do
+    if ticket.seen < since then leave(hold, ticket) end
+  end
+end
+
+local function answer(txn, status, reason, message)
+  local reply = txn:reply({ status = status })
   reply:add_header('content-type', 'text/plain; charset=utf-8')
-  reply:add_header('retry-after', '1')
+  if status == 503 then reply:add_header('retry-after', '1') end
   reply:add_header('x-unideploy-proxy', reason)
   reply:set_body(message .. '\\n')
   txn:done(reply)
 end
 
-local function unserved(txn, ends)
-  if closed then return 'no-instance', 'the service has no instance' end
-  if core.now().sec >= ends then
-    return 'hold-timeout', 'no instance took the request within ${LIMITS.hold / 1000} s'
+core.register_action('hold', { 'tcp-req', 'http-req' }, function(txn, mode, service, requests, bytes, time, health)
+  local hold = hold_of(service)
+  local http = mode == 'http'
+  local function refuse(reason, message)
+    hold.refused[reason] = (hold.refused[reason] or 0) + 1
+    if http then answer(txn, 503, reason, message) else txn:done() end
   end
-end
-
-core.register_action('hold', { 'http-req' }, function(txn, pool)
-  if waiting >= ${LIMITS.held} and not closed then
-    return refuse(txn, 'hold-full', '${LIMITS.held} requests are waiting already')
+  if closed[service] then return refuse('no-instance', 'the service has no instance') end
+  if http and txn.f:path() == health then return answer(txn, 200, 'held', 'held') end
+  local ticket = { bytes = http and #txn.f:req_hdrs() or 0 }
+  local function full()
+    return hold.number >= tonumber(requests) or hold.bytes + ticket.bytes > tonumber(bytes)
   end
-  local ends = core.now().sec + ${LIMITS.hold / 1000}
-  waiting = waiting + 1
-  local reason, message
-  while reason == nil and txn.f:nbsrv(pool) == 0 do
-    reason, message = unserved(txn, ends)
-    if reason == nil then core.msleep(5 + waiting // 20) end
+  if full() then sweep(hold) end
+  if full() then return refuse('hold-full', hold.number .. ' requests are waiting already') end
+  hold.holds = hold.holds + 1
+  local ends = now() + tonumber(time)
+  while txn.f:nbsrv() == 0 do
+    look(hold, ticket)
+    if closed[service] then
+      leave(hold, ticket)
+      return refuse('no-instance', 'the service has no instance')
+    end
+    if ticket.seen >= ends then
+      leave(hold, ticket)
+      return refuse('hold-timeout', 'no instance took the request within ' .. tonumber(time) / 1000 .. ' s')
+    end
+    core.msleep(5 + hold.number // 20)
   end
-  waiting = waiting - 1
-  if reason then refuse(txn, reason, message) end
-end, 1)
+  leave(hold, ticket)
+end, 6)
 
 local function command(word, help, act)
-  core.register_cli({ 'unideploy', word }, 'unideploy ' .. word .. ' : ' .. help, function(applet)
-    applet:send((act() or 'done') .. '\\n')
+  core.register_cli({ 'unideploy', word }, 'unideploy ' .. word .. ' : ' .. help, function(applet, _, _, service)
+    applet:send((act(service) or 'done') .. '\\n')
   end)
 end
-command('held', 'requests that wait, and those that were refused', function() return waiting .. ' ' .. refused end)
-command('close', 'refuse instead of waiting', function() closed = true end)
-command('open', 'wait instead of refusing', function() closed = false end)
+command('held', 'by service, requests that wait, that have waited, and those that were refused', function()
+  local lines = {}
+  for service, hold in pairs(holds) do
+    sweep(hold)
+    local line = service .. ' ' .. hold.number .. ' ' .. hold.holds
+    for reason, number in pairs(hold.refused) do line = line .. ' ' .. reason .. '=' .. number end
+    lines[#lines + 1] = line
+  end
+  return table.concat(lines, '\\n')
+end)
+command('close', 'refuse instead of waiting', function(service) closed[service] = true end)
+command('open', 'wait instead of refusing', function(service) closed[service] = nil end)
 `;

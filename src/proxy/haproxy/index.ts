@@ -13,7 +13,7 @@ export interface HaproxyOptions {
 }
 
 /**
- * The data plane of HAProxy processes, one for each service. They outlive this one, and are adopted by the next. Only one
+ * The data plane of HAProxy processes, one for each address. They outlive this one, and are adopted by the next. Only one
  * controller may drive those of a state folder at a time: its lock is what keeps a second one out.
  */
 export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions): DataPlane {
@@ -36,9 +36,9 @@ export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions)
     remove: (service, graceMs) => plane.remove(service, graceMs),
     status: () => plane.status(),
     drained: (service, instance, deadlineMs) => plane.drained(service, instance, deadlineMs),
-    figures: async () => [],
-    metrics: async () => '',
-    upgrade: async () => {},
+    figures: (service) => plane.figures(service),
+    metrics: () => plane.metrics(),
+    upgrade: () => plane.upgrade(),
     stop: () => plane.stop(),
   };
 }

@@ -1,277 +1,306 @@
-import { mkdir } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { UnideployError } from '../../errors.ts';
-import type { Drained, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
+import { metricsText } from '../metrics.ts';
+import type { Drained, Figures, ListenAddress, RoutingTable, TableStatus } from '../port.ts';
 import { readTable } from '../table.ts';
+import { busyServers, closeIdle } from './busy.ts';
+import { conflictOf } from './claims.ts';
+import { haproxyConfig } from './config.ts';
+import { drain } from './drain.ts';
+import { Leaving } from './leaving.ts';
 import { LIMITS } from './limits.ts';
-import { isServerOf, serverName } from './names.ts';
-import { endHaproxy, freePort, isRunning, startHaproxy } from './process.ts';
-import { newId, type ProcessRecord, processFiles, readRecords, removeFiles, writeRecord } from './records.ts';
-import { Runtime } from './runtime.ts';
-import { deleteUnused, setServers } from './servers.ts';
+import { word } from './names.ts';
+import { freePort } from './process.ts';
+import { Processes } from './processes.ts';
+import { linesSocket, type ProcessRecord, type Served, servedBy } from './records.ts';
+import { Renewal } from './renewal.ts';
+import { setServers } from './servers.ts';
+import { statusOf } from './status.ts';
+import { Tidying } from './tidying.ts';
+import { NOTHING } from './totals.ts';
+import { Turns } from './turns.ts';
+import { Watch } from './watch.ts';
 
 /**
- * The services of one state folder, each served by an HAProxy of its own: a new service, or another port, needs no
- * reload of the others. What is known of a process is in its record on disk, and in the process itself.
+ * The services of one state folder. Those of one address share a process; what the runtime API cannot change there is
+ * changed by a new process, which takes the listening socket over.
  */
 export class HaproxyPlane {
   readonly #folder: string;
-  readonly #program: string;
-  /** tables of one service are applied one after another */
-  readonly #turns = new Map<string, Promise<unknown>>();
-  /** services whose unused servers are being deleted */
-  readonly #tidying = new Set<string>();
+  readonly #processes: Processes;
+  readonly #watch: Watch;
+  /** what changes processes happens one after another */
+  readonly #turns = new Turns();
+  readonly #leaving: Leaving;
+  readonly #renewal: Renewal;
+  readonly #tidying: Tidying;
   #adopted: Promise<void> | undefined;
 
   constructor(folder: string, program: string) {
     this.#folder = folder;
-    this.#program = program;
+    this.#processes = new Processes(folder, program);
+    this.#watch = new Watch(folder, (service) => void this.#rebalance(service).catch(() => undefined));
+    this.#leaving = new Leaving(this.#processes, this.#turns, (record, stat) =>
+      this.#watch.see(record, stat),
+    );
+    this.#renewal = new Renewal(this.#processes, this.#turns, (level, message, service) =>
+      this.#watch.say(level, message, { service }),
+    );
+    this.#tidying = new Tidying(this.#processes, this.#turns);
   }
 
   /** See `DataPlane.apply`. */
   async apply(value: RoutingTable): Promise<TableStatus> {
     await this.#adopt();
-    return this.#inTurn(value.service, async () => {
-      const table = readTable(value.service, value);
-      const current = await this.#serving(table.service);
-      if (current === undefined) return this.#status(await this.#open(table));
-      if (table.version <= current.table.version) throw notNewer(table, current.table.version);
-      if (serves(current, table.listen)) return this.#status(await this.#update(current, table));
-      const next = await this.#open(table);
-      // requests that wait there find their instances there
-      await setServers(this.#runtime(current), table);
-      const leaving = await this.#leave(current);
-      void this.#finish(leaving, LIMITS.softClose).catch(() => undefined);
-      return this.#status(next);
-    });
+    await this.#turns.take(() => this.#apply(readTable(value.service, value)));
+    const status = (await this.status()).find(({ service }) => service === value.service);
+    if (status) return status;
+    throw new UnideployError('UD_PROXY_FAILED', `HAProxy has ended`, 'the table is applied again');
   }
 
   /** See `DataPlane.remove`. */
   async remove(service: string, graceMs: number): Promise<void> {
     await this.#adopt();
-    const leaving = await this.#inTurn(service, async () => {
-      const current = await this.#serving(service);
-      if (current) await this.#runtime(current).setClosed(true);
-      return current && (await this.#leave(current));
+    const until = Date.now() + graceMs;
+    await this.#turns.take(async () => {
+      const current = (await this.#processes.serving()).find((record) => servedBy(record, service));
+      if (!current) return;
+      await this.#processes.runtime(current).setClosed(word(service), true);
+      await this.#without(current, service);
     });
-    if (leaving) await this.#finish(leaving, graceMs);
+    const leaving = (await this.#processes.running()).filter((record) => servedBy(record, service));
+    const served = new Set(
+      (await this.#processes.serving()).flatMap(({ services }) => services.map(({ table }) => table.service)),
+    );
+    await Promise.all(
+      leaving.map((record) =>
+        record.services.some(({ table }) => served.has(table.service))
+          ? drain(
+              () => busyServers(this.#processes, service, undefined),
+              { websocket: graceMs, events: graceMs },
+              graceMs,
+            )
+          : this.#leaving.finish(record, until),
+      ),
+    );
+    this.#watch.forget(service);
   }
 
   /** See `DataPlane.status`. A service whose process has died is not among them: whoever knows its table applies it again. */
   async status(): Promise<TableStatus[]> {
     await this.#adopt();
-    const records = await this.#running();
-    const serving = records.filter(({ role }) => role === 'serving');
-    const found = await Promise.all(
-      serving.map((record) => this.#whileRunning(record, () => this.#status(record))),
-    );
-    return found.filter((status) => status !== null);
+    // in turn: what an ended process counted is always counted once
+    const stats = await this.#turns.take(async () => this.#processes.stats(await this.#processes.running()));
+    return stats
+      .filter(({ record }) => record.role === 'serving')
+      .flatMap(({ record }) =>
+        record.services.map((served) => {
+          const { service } = served.table;
+          return statusOf(served, stats, this.#watch.refused(service), this.#watch.out(service));
+        }),
+      );
   }
 
   /** See `DataPlane.drained`. */
   async drained(service: string, instance: string, deadlineMs: number): Promise<Drained> {
     await this.#adopt();
-    const left = await this.#idle(service, instance, deadlineMs);
-    if (left.length === 0) {
-      await this.#inTurn(service, () => this.#closeIdle(service, instance));
-      return { cut: 0, websockets: 0, streams: 0 };
-    }
-    for (const { runtime, name } of left) await runtime.cut(name);
-    await this.#idle(service, instance, LIMITS.cut);
-    return { cut: left.reduce((sum, { inFlight }) => sum + inFlight, 0), websockets: 0, streams: 0 };
+    const running = (await this.#processes.running()).sort((a, b) => b.since - a.since);
+    const newest = running.find((record) => servedBy(record, service));
+    const grace = newest && servedBy(newest, service)?.table.traffic.drain;
+    const drained = await drain(
+      () => busyServers(this.#processes, service, instance),
+      grace ?? NO_GRACE,
+      deadlineMs,
+    );
+    await this.#turns.take(async () => {
+      if (drained.cut === 0) await closeIdle(this.#processes, service, instance);
+      for (const record of await this.#processes.serving()) {
+        const own = servedBy(record, service);
+        if (own) own.drains++;
+        if (own) await this.#processes.write(record, {});
+      }
+    });
+    return drained;
+  }
+
+  /** See `DataPlane.figures`. */
+  async figures(service: string): Promise<Figures[]> {
+    await this.#adopt();
+    for (const { record, stat } of await this.#processes.stats(await this.#processes.running()))
+      this.#watch.see(record, stat);
+    return this.#watch.figures(service);
+  }
+
+  /** See `DataPlane.metrics`. */
+  async metrics(): Promise<string> {
+    const services = (await this.status()).map(async (status) => ({
+      status,
+      figures: await this.figures(status.service),
+    }));
+    return metricsText(await Promise.all(services));
+  }
+
+  /** See `DataPlane.upgrade`. */
+  async upgrade(): Promise<void> {
+    await this.#adopt();
+    await this.#turns.take(async () => {
+      for (const record of await this.#processes.serving())
+        await this.#replace(record, record.listen, record.services, () => false);
+    });
   }
 
   /** See `DataPlane.stop`. */
   async stop(): Promise<void> {
     await this.#adopt();
-    const services = new Set((await this.#running()).map(({ table }) => table.service));
+    const running = await this.#processes.running();
+    const services = new Set(running.flatMap((record) => record.services.map(({ table }) => table.service)));
     await Promise.all([...services].map((service) => this.remove(service, LIMITS.softClose)));
-    // those that were leaving already
-    await Promise.all((await this.#running()).map((record) => this.#finish(record, LIMITS.softClose)));
+    this.#renewal.end();
+    await this.#watch.end();
+    await rm(linesSocket(this.#folder), { force: true });
+    this.#adopted = undefined;
   }
 
   /** Takes up what a controller left that was killed: half-started processes end, those that were leaving go on to. */
   #adopt(): Promise<void> {
-    this.#adopted ??= (async () => {
+    this.#adopted ??= this.#turns.take(async () => {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-      for (const record of await readRecords(this.#folder)) {
-        if (record.role === 'starting') await this.#end(record);
-        else if (record.role === 'leaving')
-          void this.#finish(record, LIMITS.softClose).catch(() => undefined);
-        else this.#tidy(record.table.service);
+      await this.#watch.begin();
+      const records = await this.#processes.records();
+      for (const record of records.filter(({ role }) => role === 'starting'))
+        await this.#processes.end(record);
+      const running = (await this.#processes.running()).sort((a, b) => b.since - a.since);
+      const seen = new Set<string>();
+      for (const record of running) {
+        const address = `${record.listen.host} ${record.listen.port}`;
+        // killed between the start of a new process and the leave of the one before it
+        if (record.role === 'serving' && seen.has(address)) await this.#processes.leave(record);
+        if (record.role === 'leaving') this.#leaving.letGo(record);
+        else for (const { table } of record.services) await this.#adoptService(record, table);
+        seen.add(address);
       }
-    })();
+      this.#renewal.begin();
+    });
     return this.#adopted;
   }
 
-  async #open(table: RoutingTable): Promise<ProcessRecord> {
-    const listen = { host: table.listen.host, port: await freePort(table.listen) };
-    const record: ProcessRecord = {
-      id: newId(table.service),
-      pid: 0,
-      role: 'starting',
+  async #adoptService(record: ProcessRecord, table: RoutingTable): Promise<void> {
+    this.#watch.serves(table);
+    // servers that were ejected are in again
+    await setServers(this.#processes.files(record), table, NONE).catch(() => undefined);
+    this.#tidying.begin(table.service);
+  }
+
+  async #apply(table: RoutingTable): Promise<void> {
+    const serving = await this.#processes.serving();
+    const current = serving.find((record) => servedBy(record, table.service));
+    const before = current && servedBy(current, table.service);
+    if (before && table.version <= before.table.version) throw notNewer(table, before.table.version);
+    const stays = current && before && serves(before, current.listen, table.listen);
+    const home = stays ? current : serving.find(({ listen }) => sameAddress(listen, table.listen));
+    const others = home?.services.filter((each) => each.table.service !== table.service) ?? [];
+    const conflict = conflictOf(
+      table,
+      others.map((each) => each.table),
+    );
+    if (conflict !== undefined) throw claimed(table, conflict);
+    const listen = home?.listen ?? { host: table.listen.host, port: await freePort(table.listen) };
+    const served: Served = {
       asked: table.listen,
       table: { ...table, listen },
+      before: before?.before ?? NOTHING,
+      drains: before?.drains ?? 0,
     };
-    const files = processFiles(this.#folder, record.id);
-    try {
-      await startHaproxy(this.#program, record.table, files, (pid) => this.#write(record, { pid }));
-      await this.#write(record, { role: 'serving' });
-      return record;
-    } catch (error) {
-      await removeFiles(this.#folder, record.id);
-      throw error;
+    const services = [...others, served];
+    if (stays && this.#sameShape(home as ProcessRecord, services))
+      await this.#update(current, served, services);
+    else {
+      const fresh = ({ service, traffic }: RoutingTable) =>
+        service === table.service &&
+        JSON.stringify(traffic.tls) !== JSON.stringify(before?.table.traffic.tls);
+      await this.#replace(home, listen, services, fresh);
+      if (current && current !== home) await this.#without(current, table.service, LIMITS.softClose);
     }
+    this.#watch.serves(served.table);
+    await this.#tellLeaving(served.table);
+    this.#tidying.begin(table.service);
   }
 
-  async #update(record: ProcessRecord, table: RoutingTable): Promise<ProcessRecord> {
-    await setServers(this.#runtime(record), table);
-    await this.#write(record, { table: { ...table, listen: record.table.listen }, asked: table.listen });
-    this.#tidy(table.service);
-    return record;
+  /** Whether the runtime API can change everything that is different. */
+  #sameShape(record: ProcessRecord, services: Served[]): boolean {
+    const shape = (some: Served[]) =>
+      haproxyConfig(
+        record.listen,
+        some.map(({ table }) => table),
+        this.#processes.files(record),
+        false,
+      );
+    return shape(record.services) === shape(services);
   }
 
-  /** No more connections: from now on nobody takes the process for the one that serves. */
-  async #leave(record: ProcessRecord): Promise<ProcessRecord> {
-    await this.#write(record, { role: 'leaving' });
-    await this.#runtime(record).stopListening();
-    return record;
+  async #update(record: ProcessRecord, { table }: Served, services: Served[]): Promise<void> {
+    await setServers(this.#processes.files(record), table, this.#watch.out(table.service));
+    await this.#processes.write(record, { services });
   }
 
-  /** Ends a process that listens no more when its last request has ended, at the latest after `graceMs`. */
-  async #finish(record: ProcessRecord, graceMs: number): Promise<void> {
-    const begun = Date.now();
-    const files = processFiles(this.#folder, record.id);
-    const idleFrom = begun + Math.min(graceMs, LIMITS.closeIdleAfter);
-    while (Date.now() < begun + graceMs && isRunning(record.pid, files)) {
-      const figures = await this.#runtime(record)
-        .figures()
-        .catch(() => undefined);
-      if (figures && figures.inFlight + figures.held === 0 && Date.now() >= idleFrom) break;
-      await delay(LIMITS.poll);
-    }
-    await this.#end(record);
+  async #replace(
+    old: ProcessRecord | undefined,
+    listen: ListenAddress,
+    services: Served[],
+    fresh: (table: RoutingTable) => boolean,
+  ): Promise<void> {
+    const tables = services.map(({ table }) => table);
+    const pems = await this.#processes.certificates(tables, old, fresh);
+    const record = await this.#processes.start(listen, services, pems, old);
+    // a new process has the weights of the tables
+    for (const table of tables)
+      if (this.#watch.out(table.service).size > 0)
+        await setServers(this.#processes.files(record), table, this.#watch.out(table.service));
+    if (!old) return;
+    await this.#processes.leave(old);
+    this.#leaving.letGo(old);
   }
 
-  async #end(record: ProcessRecord): Promise<void> {
-    await endHaproxy(record.pid, processFiles(this.#folder, record.id));
-    await removeFiles(this.#folder, record.id);
+  /** Takes a service away from a process; one that has no other leaves. */
+  async #without(record: ProcessRecord, service: string, graceMs?: number): Promise<void> {
+    const rest = record.services.filter(({ table }) => table.service !== service);
+    if (rest.length > 0) return this.#replace(record, record.listen, rest, () => false);
+    await this.#processes.leave(record);
+    if (graceMs !== undefined) this.#leaving.letGo(record, Date.now() + graceMs);
   }
 
-  /** Waits until the instance has nothing in flight; returns what is left when the time is over. */
-  async #idle(service: string, instance: string, withinMs: number) {
-    const end = Date.now() + withinMs;
-    for (;;) {
-      const left = (await this.#serversOf(service, instance)).filter(({ inFlight }) => inFlight > 0);
-      if (left.length === 0 || Date.now() >= end) return left;
-      await delay(Math.min(LIMITS.poll, end - Date.now()));
-    }
+  /** What is left in a process that is leaving, and what waits there, goes by the table in force too. */
+  async #tellLeaving(table: RoutingTable): Promise<void> {
+    const out = this.#watch.out(table.service);
+    for (const record of await this.#processes.running())
+      if (record.role === 'leaving' && servedBy(record, table.service))
+        // it may end meanwhile
+        await setServers(this.#processes.files(record), table, out).catch(() => undefined);
   }
 
-  /** The instance's servers, also where the service was served before. */
-  async #serversOf(service: string, instance: string) {
-    const records = (await this.#running()).filter(({ table }) => table.service === service);
-    const found = await Promise.all(
-      records.map(async (record) => {
-        const runtime = this.#runtime(record);
-        const figures = await this.#whileRunning(record, () => runtime.figures());
-        return (figures?.servers ?? [])
-          .filter(({ name }) => isServerOf(instance, name))
-          .map(({ name, inFlight }) => ({ runtime, name, inFlight }));
-      }),
-    );
-    return found.flat();
-  }
-
-  /** An instance that takes no requests keeps no connection: maintenance closes them, and its share stays 0. */
-  async #closeIdle(service: string, instance: string): Promise<void> {
-    const record = await this.#serving(service);
-    const route = record?.table.routes.find((each) => each.instance === instance);
-    if (!record || !route || (route.weight > 0 && !record.table.hold)) return;
-    await this.#runtime(record).setState(serverName(route), 'maint');
-    await this.#runtime(record).setState(serverName(route), 'ready');
-  }
-
-  /** Deletes servers without a route, for as long as there are some; what they have in flight comes first. */
-  #tidy(service: string): void {
-    if (this.#tidying.has(service)) return;
-    this.#tidying.add(service);
-    const once = async () => {
-      const record = await this.#serving(service);
-      return record !== undefined && (await deleteUnused(this.#runtime(record), record.table));
-    };
-    const all = async () => {
-      while (await this.#inTurn(service, once)) await delay(LIMITS.poll, undefined, { ref: false });
-    };
-    // a process that does not answer is somebody else's trouble: the next table tidies again
-    void all()
-      .catch(() => undefined)
-      .finally(() => this.#tidying.delete(service));
-  }
-
-  async #serving(service: string): Promise<ProcessRecord | undefined> {
-    return (await this.#running()).find(({ role, table }) => role === 'serving' && table.service === service);
-  }
-
-  /** The processes that run; what is left of the others is removed. */
-  async #running(): Promise<ProcessRecord[]> {
-    const started = (await readRecords(this.#folder)).filter(({ role }) => role !== 'starting');
-    const running = (record: ProcessRecord) => isRunning(record.pid, processFiles(this.#folder, record.id));
-    for (const record of started) if (!running(record)) await removeFiles(this.#folder, record.id);
-    return started.filter(running);
-  }
-
-  /** What a process answers; null for one that has ended meanwhile. */
-  async #whileRunning<T>(record: ProcessRecord, ask: () => Promise<T>): Promise<T | null> {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!isRunning(record.pid, processFiles(this.#folder, record.id))) return null;
-      throw error;
-    }
-  }
-
-  async #status({ id, table }: ProcessRecord): Promise<TableStatus> {
-    const figures = await this.#runtime({ id }).figures();
-    const inFlight = new Map(figures.servers.map((server) => [server.name, server.inFlight]));
-    return {
-      ...table,
-      held: figures.held,
-      requests: figures.requests,
-      failures: figures.failures,
-      refused: {},
-      holds: 0,
-      drains: 0,
-      routes: table.routes.map((route) => ({
-        ...route,
-        inFlight: inFlight.get(serverName(route)) ?? 0,
-        usable: true,
-      })),
-    };
-  }
-
-  #runtime({ id }: Pick<ProcessRecord, 'id'>): Runtime {
-    return new Runtime(processFiles(this.#folder, id).socket);
-  }
-
-  async #write(record: ProcessRecord, change: Partial<ProcessRecord>): Promise<void> {
-    Object.assign(record, change);
-    await writeRecord(this.#folder, record);
-  }
-
-  #inTurn<T>(service: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.#turns.get(service) ?? Promise.resolve()).then(work, work);
-    this.#turns.set(
-      service,
-      turn.catch(() => undefined),
-    );
-    return turn;
+  /** The ejected servers are others than before. */
+  async #rebalance(service: string): Promise<void> {
+    await this.#turns.take(async () => {
+      for (const record of await this.#processes.serving()) {
+        const table = servedBy(record, service)?.table;
+        if (table === undefined) continue;
+        await setServers(this.#processes.files(record), table, this.#watch.out(service));
+        await this.#tellLeaving(table);
+      }
+    });
   }
 }
 
+const NONE: ReadonlySet<string> = new Set();
+const NO_GRACE = { websocket: 0, events: 0 };
+
 /** Whether a table that asks for this address is served there already. */
-function serves({ asked, table }: ProcessRecord, { host, port }: ListenAddress): boolean {
-  return host === asked.host && (port === asked.port || port === table.listen.port);
+function serves({ asked }: Served, listen: ListenAddress, { host, port }: ListenAddress): boolean {
+  return host === asked.host && (port === asked.port || port === listen.port);
+}
+
+function sameAddress(listen: ListenAddress, { host, port }: ListenAddress): boolean {
+  return port !== 0 && host === listen.host && port === listen.port;
 }
 
 function notNewer(table: RoutingTable, current: number): UnideployError {
@@ -279,5 +308,13 @@ function notNewer(table: RoutingTable, current: number): UnideployError {
     'UD_TABLE_REFUSED',
     `version ${table.version} of the routing table of ${table.service} is not newer than ${current}, which is in force`,
     'another controller may be at work: ask for the status, and go on from its version',
+  );
+}
+
+function claimed({ service, listen }: RoutingTable, conflict: string): UnideployError {
+  return new UnideployError(
+    'UD_PORT_IN_USE',
+    `${service} cannot share ${listen.host}:${listen.port}: ${conflict}`,
+    'choose another `listen` address, or claim other hosts or paths',
   );
 }

@@ -1,37 +1,58 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import pRetry from 'p-retry';
 import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
 import type { ListenAddress, RoutingTable } from '../port.ts';
+import { writeCertificates } from './certificates.ts';
 import { haproxyConfig } from './config.ts';
-import { HOLD_SCRIPT } from './hold.ts';
 import { LIMITS } from './limits.ts';
-import type { ProcessFiles } from './records.ts';
+import { word } from './names.ts';
+import { hasMap, isClosed, mapEntries } from './pools.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
 import { Runtime } from './runtime.ts';
+import { luaScript } from './script.ts';
+
+export interface Start {
+  program: string;
+  listen: ListenAddress;
+  tables: RoutingTable[];
+  /** certificates with their keys, by the services */
+  pems: Map<string, string>;
+  files: ProcessFiles;
+  /** the runtime socket of the process that has the address: its listening socket is taken over as it is */
+  from: string | undefined;
+  onStart: (pid: number) => Promise<void>;
+}
 
 /**
- * Starts an HAProxy that serves the table and outlives this process; resolves once it answers.
+ * Starts an HAProxy that serves the tables and outlives this process; resolves once it answers.
  * UD_TOOL_MISSING, UD_PORT_IN_USE, UD_PROXY_FAILED.
  */
-export async function startHaproxy(
-  program: string,
-  table: RoutingTable,
-  files: ProcessFiles,
-  onStart: (pid: number) => Promise<void>,
-): Promise<void> {
-  await writeFile(files.script, HOLD_SCRIPT, { mode: 0o600 });
-  await writeFile(files.config, haproxyConfig(table, files), { mode: 0o600 });
+export async function startHaproxy({ program, listen, tables, files, ...start }: Start): Promise<void> {
+  const closed = tables.filter(isClosed).map(({ service }) => word(service));
+  await writeFile(files.script, luaScript(closed), { mode: 0o600 });
+  for (const table of tables.filter(hasMap)) {
+    const lines = mapEntries(table).map(([key, value]) => `${key} ${value}\n`);
+    await writeFile(mapFile(files, table.service), lines.join(''), { mode: 0o600 });
+  }
+  await writeCertificates(files, tables, start.pems);
+  await writeFile(files.config, haproxyConfig(listen, tables, files), { mode: 0o600 });
   // Debian keeps it where an ordinary user's PATH does not look
   const env = { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
-  const child = startDetached(program, ['-db', '-f', files.config], { log: files.log, cwd: '/', env });
+  const takeover = start.from === undefined ? [] : ['-x', start.from];
+  const child = startDetached(program, ['-db', '-f', files.config, ...takeover], {
+    log: files.log,
+    cwd: '/',
+    env,
+  });
   let ended: { code?: string | undefined } | undefined;
   void child.then((result) => {
     ended = result;
   });
-  if (child.pid !== undefined) await onStart(child.pid);
+  if (child.pid !== undefined) await start.onStart(child.pid);
   const runtime = new Runtime(files.socket);
   try {
     await pRetry(
@@ -43,7 +64,7 @@ export async function startHaproxy(
   } catch (error) {
     child.kill('SIGKILL');
     if (ended?.code === 'ENOENT') throw toolMissing(program, error);
-    throw await startFailed(table.listen, files.log, error);
+    throw await startFailed(listen, files.log, error);
   }
 }
 
@@ -69,6 +90,12 @@ export function isRunning(pid: number, { config }: ProcessFiles): boolean {
   } catch {
     return false;
   }
+}
+
+/** The process of a configuration, whoever started it; undefined where none runs. */
+export async function findHaproxy(files: ProcessFiles): Promise<number | undefined> {
+  const numbers = (await readdir('/proc')).map(Number).filter(Number.isInteger);
+  return numbers.find((pid) => isRunning(pid, files));
 }
 
 /** Ends the process now, whatever it has in flight. Idempotent. */

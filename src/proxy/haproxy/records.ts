@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress, RoutingTable } from '../port.ts';
+import { short } from './names.ts';
+import type { Totals } from './totals.ts';
 
 /** What HAProxy itself does not know of a process, and a later controller needs. */
 export interface ProcessRecord {
@@ -10,10 +12,23 @@ export interface ProcessRecord {
   /** 0 until it has been started */
   pid: number;
   role: 'starting' | 'serving' | 'leaving';
+  /** the port as the system gave it */
+  listen: ListenAddress;
+  /** when it was made, in milliseconds: of two that serve one address, the younger one does */
+  since: number;
+  services: Served[];
+}
+
+/** A service of a process. */
+export interface Served {
   /** the address asked for; its port may be 0 */
   asked: ListenAddress;
   /** the table in force, the port as the system gave it */
   table: RoutingTable;
+  /** what processes before this one counted */
+  before: Totals;
+  /** drains that have ended */
+  drains: number;
 }
 
 /** The files of one HAProxy process. */
@@ -23,6 +38,12 @@ export interface ProcessFiles {
   socket: string;
   log: string;
   record: string;
+  /** which certificate is for which host */
+  certificates: string;
+  /** the controller's socket for what HAProxy tells of its requests, one for all processes */
+  lines: string;
+  /** what the names of the files of its services begin with */
+  own: string;
 }
 
 /** A name for the files of a process that serves this service; short, for the socket's path is bounded. */
@@ -42,7 +63,24 @@ export function processFiles(folder: string, id: string): ProcessFiles {
     socket: file('sock'),
     log: file('log'),
     record: file('json'),
+    certificates: file('crt'),
+    lines: linesSocket(folder),
+    own: join(folder, id),
   };
+}
+
+export function linesSocket(folder: string): string {
+  return `${folder}.sock`;
+}
+
+/** A service's map: where its cookies lead, and whether it has a preview. */
+export function mapFile({ own }: ProcessFiles, service: string): string {
+  return `${own}.${short(service)}.map`;
+}
+
+/** The process's copy of a service's certificate and key. */
+export function certificateFile({ own }: ProcessFiles, service: string): string {
+  return `${own}.${short(service)}.pem`;
 }
 
 /** Nobody ever reads half a record: written beside it, then renamed over it. */
@@ -65,5 +103,12 @@ export async function readRecords(folder: string): Promise<ProcessRecord[]> {
 
 /** Forgets a process that has ended. */
 export async function removeFiles(folder: string, id: string): Promise<void> {
-  await Promise.all(Object.values(processFiles(folder, id)).map((file) => rm(file, { force: true })));
+  const names = await readdir(folder).catch(() => []);
+  const own = names.filter((name) => name.startsWith(`${id}.`));
+  await Promise.all(own.map((name) => rm(join(folder, name), { force: true })));
+}
+
+/** What a process has of a service. */
+export function servedBy({ services }: ProcessRecord, service: string): Served | undefined {
+  return services.find(({ table }) => table.service === service);
 }

@@ -2,28 +2,12 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { UnideployError } from '../../errors.ts';
 import { LIMITS } from './limits.ts';
-import { FRONTEND, POOLS } from './names.ts';
+import { FRONTEND } from './names.ts';
+import type { ServerLine } from './pools.ts';
+import { readSessions, type Session } from './sessions.ts';
+import { readStat, type Stat } from './stat.ts';
 
-/** What HAProxy counts. */
-export interface Figures {
-  requests: number;
-  /** answered with an error of HAProxy's own, the hold's included */
-  failures: number;
-  held: number;
-  /** requests that have an instance */
-  inFlight: number;
-  servers: ServerFigures[];
-}
-
-interface ServerFigures {
-  name: string;
-  inFlight: number;
-  weight: number;
-  /** what HAProxy says: UP, DOWN, MAINT, … */
-  status: string;
-}
-
-/** HAProxy's runtime API, one command a connection. UD_PROXY_FAILED: it does not answer, or refuses a command. */
+/** HAProxy's runtime API. UD_PROXY_FAILED: it does not answer, or refuses a command. */
 export class Runtime {
   readonly #socket: string;
 
@@ -31,55 +15,73 @@ export class Runtime {
     this.#socket = socket;
   }
 
-  async figures(): Promise<Figures> {
+  async stat(): Promise<Stat> {
     const [stat, held] = await Promise.all([this.#ask('show stat'), this.#ask('unideploy held')]);
-    const rows = readRows(stat);
-    const frontend = rows.find(({ pxname }) => pxname === FRONTEND) ?? {};
-    const pools = rows.filter(({ pxname }) => POOLS.some((pool) => pool === pxname));
-    const backends = pools.filter(({ svname }) => svname === 'BACKEND');
-    const [waiting, refused] = held.trim().split(' ').map(Number);
-    return {
-      requests: Number(frontend.req_tot ?? 0),
-      failures: Number(frontend.ereq ?? 0) + (refused ?? 0) + sum(backends, 'econ') + sum(backends, 'eresp'),
-      held: waiting ?? 0,
-      inFlight: sum(backends, 'scur'),
-      servers: serversOf(pools.filter(({ svname }) => svname !== 'BACKEND')),
-    };
+    return readStat(stat, held);
   }
 
-  async addServer(name: string, address: string, options: string): Promise<void> {
-    for (const pool of POOLS) {
-      const answer = await this.#ask(`add server ${pool}/${name} ${address} ${options} weight 0`);
-      // what an interrupted table left is taken on
-      if (!/New server registered|Already exists/.test(answer)) throw refusedOrder('add server', answer);
-    }
-    await this.#orders((pool) => `enable health ${pool}/${name}`);
-    await this.#orders((pool) => `enable server ${pool}/${name}`);
+  async sessions(): Promise<Session[]> {
+    return readSessions(await this.#ask('show sess all'));
+  }
+
+  /** New servers take nothing until they have a weight. What an interrupted table left is taken on. */
+  async addServers(backend: string, servers: ServerLine[], options: string): Promise<void> {
+    const add = ({ name, address }: ServerLine) =>
+      `add server ${backend}/${name} ${address} ${options} weight 0`;
+    await this.#orders(servers.map(add), /^New server registered\.$|Already exists/);
+    await this.#orders(
+      servers.flatMap(({ name }) => [`enable health ${backend}/${name}`, `enable server ${backend}/${name}`]),
+    );
   }
 
   /** False while something is still attached to the server. */
-  async deleteServer(name: string): Promise<boolean> {
-    const answers = await Promise.all(POOLS.map((pool) => this.#ask(`del server ${pool}/${name}`)));
-    return answers.every((answer) => /Server deleted|No such server/.test(answer));
+  async deleteServer(backend: string, name: string): Promise<boolean> {
+    return /Server deleted|No such server/.test(await this.#ask(`del server ${backend}/${name}`));
   }
 
-  async setWeight(name: string, weight: number): Promise<void> {
-    await this.#orders((pool) => `set server ${pool}/${name} weight ${weight}`);
+  async setWeights(backend: string, servers: Pick<ServerLine, 'name' | 'weight'>[]): Promise<void> {
+    await this.#orders(servers.map(({ name, weight }) => `set server ${backend}/${name} weight ${weight}`));
   }
 
   /** `maint`: no new requests, and idle connections close; those in flight go on. */
-  async setState(name: string, state: 'ready' | 'maint'): Promise<void> {
-    await this.#orders((pool) => `set server ${pool}/${name} state ${state}`);
+  async setState(backend: string, names: string[], state: 'ready' | 'maint'): Promise<void> {
+    await this.#orders(names.map((name) => `set server ${backend}/${name} state ${state}`));
   }
 
   /** Ends what is in flight on the server. */
-  async cut(name: string): Promise<void> {
-    await this.#orders((pool) => `shutdown sessions server ${pool}/${name}`);
+  async cut(backend: string, name: string): Promise<void> {
+    await this.#orders([`shutdown sessions server ${backend}/${name}`]);
   }
 
-  /** Whether requests that find no instance are refused instead of waiting. */
-  async setClosed(closed: boolean): Promise<void> {
-    await this.#ask(closed ? 'unideploy close' : 'unideploy open');
+  async cutSessions(ids: string[]): Promise<void> {
+    await this.#orders(
+      ids.map((id) => `shutdown session ${id}`),
+      /No such session/,
+    );
+  }
+
+  /** Whether requests of a service (its word) that find no instance are refused instead of waiting. */
+  async setClosed(service: string, closed: boolean): Promise<void> {
+    await this.#ask(`unideploy ${closed ? 'close' : 'open'} ${service}`);
+  }
+
+  async hasMap(file: string): Promise<boolean> {
+    return (await this.#ask('show map')).includes(`(${file})`);
+  }
+
+  /** Puts all entries of a map in the place of those it has. */
+  async setMap(file: string, entries: [string, string][]): Promise<void> {
+    const version = /(\d+)/.exec(await this.#ask(`prepare map ${file}`))?.[1];
+    const lines = entries.map(([key, value]) => `${key} ${value}\n`).join('');
+    if (lines !== '') await this.#quiet(`add map @${version} ${file} <<\n${lines}`);
+    await this.#quiet(`commit map @${version} ${file}`);
+  }
+
+  /** Puts a certificate and its key in the place of the one that was read from `file`; connections keep theirs. */
+  async setCertificate(file: string, pem: string): Promise<void> {
+    const set = await this.#ask(`set ssl cert ${file} <<\n${pem.replaceAll(/\n+/g, '\n').trim()}\n`);
+    const committed = await this.#ask(`commit ssl cert ${file}`);
+    if (!committed.includes('Success')) throw refusedOrder(`set ssl cert ${file}`, set + committed);
   }
 
   /** Gives the port up; connections go on, and are told to close. Idempotent. */
@@ -94,12 +96,20 @@ export class Runtime {
     );
   }
 
-  /** Commands that say nothing when they have been done; a server that is gone has nothing to be done to. */
-  async #orders(command: (pool: string) => string): Promise<void> {
-    for (const pool of POOLS) {
-      const answer = (await this.#ask(command(pool))).trim();
-      if (answer !== '' && !answer.includes('No such server')) throw refusedOrder(command(pool), answer);
+  /** Commands that say nothing, or what is expected, when they have been done; a server that is gone has nothing to be done to. */
+  async #orders(commands: string[], expected = /No such server/): Promise<void> {
+    for (let first = 0; first < commands.length; first += BATCH) {
+      const batch = commands.slice(first, first + BATCH).join('; ');
+      const unexpected = (await this.#ask(batch))
+        .split('\n')
+        .find((line) => line !== '' && !expected.test(line));
+      if (unexpected !== undefined) throw refusedOrder(batch, unexpected);
     }
+  }
+
+  async #quiet(command: string): Promise<void> {
+    const said = (await this.#ask(command)).trim();
+    if (said !== '') throw refusedOrder(command, said);
   }
 
   async #ask(command: string): Promise<string> {
@@ -124,33 +134,13 @@ export class Runtime {
   }
 }
 
-function readRows(csv: string): Record<string, string>[] {
-  const [head = '', ...lines] = csv.replace(/^# /, '').trim().split('\n');
-  const columns = head.split(',');
-  return lines.map((line) => {
-    const cells = line.split(',');
-    return Object.fromEntries(columns.map((column, i) => [column, cells[i] ?? '']));
-  });
-}
-
-/** The servers of both backends, each instance once. */
-function serversOf(rows: Record<string, string>[]): ServerFigures[] {
-  const names = new Set(rows.map(({ svname = '' }) => svname));
-  return [...names].map((name) => {
-    const own = rows.filter(({ svname }) => svname === name);
-    const [{ weight = '0', status = '' } = {}] = own;
-    return { name, inFlight: sum(own, 'scur'), weight: Number(weight), status };
-  });
-}
-
-function sum(rows: Record<string, string>[], column: string): number {
-  return rows.reduce((total, row) => total + Number(row[column] ?? 0), 0);
-}
+/** Commands on one line: it has to fit HAProxy's buffer. */
+const BATCH = 16;
 
 function refusedOrder(command: string, answer: string): UnideployError {
   return new UnideployError(
     'UD_PROXY_FAILED',
-    `HAProxy refused “${command}”: ${answer.trim().split('\n')[0] ?? ''}`,
+    `HAProxy refused “${command.split('\n')[0] ?? ''}”: ${answer.trim().split('\n')[0] ?? ''}`,
     'the table is applied again with its next version',
   );
 }

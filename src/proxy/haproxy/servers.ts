@@ -1,44 +1,85 @@
 import type { RoutingTable } from '../port.ts';
-import { CHECKS, isClosed, serversOf } from './config.ts';
-import type { Runtime } from './runtime.ts';
+import { word } from './names.ts';
+import { hasMap, isClosed, mapEntries, type PoolLines, poolsOf, serverOptions } from './pools.ts';
+import { mapFile, type ProcessFiles } from './records.ts';
+import { Runtime } from './runtime.ts';
+import type { ServerStat } from './stat.ts';
 
 /**
- * Brings the servers of a running HAProxy to a table. A new server comes with weight 0, since it would take requests
- * before it has all its settings; shares are raised before others are lowered. A server without a route is put into
- * maintenance: what it has in flight goes on, and `deleteUnused` takes it away later.
+ * Brings the servers of a running HAProxy to a service's table. A new server comes with weight 0, since it would take
+ * requests before it has all its settings; shares are raised before others are lowered. A server without a route is put
+ * into maintenance: what it has in flight goes on, and `deleteUnused` takes it away later. `out` are ejected servers.
  */
-export async function setServers(runtime: Runtime, table: RoutingTable): Promise<void> {
-  const wanted = serversOf(table);
-  const { servers } = await runtime.figures();
-  const present = new Map(servers.map((server) => [server.name, server]));
-  if (!isClosed(table)) await runtime.setClosed(false);
-  for (const { name, address } of wanted) {
-    const server = present.get(name);
-    if (server === undefined) await runtime.addServer(name, address, CHECKS);
-    else if (server.status.startsWith('MAINT')) await runtime.setState(name, 'ready');
-  }
+export async function setServers(
+  files: ProcessFiles,
+  table: RoutingTable,
+  out: ReadonlySet<string>,
+): Promise<void> {
+  const runtime = new Runtime(files.socket);
+  const { servers, backends } = await runtime.stat();
+  if (!isClosed(table)) await runtime.setClosed(word(table.service), false);
+  // nor may it have all the backends
+  for (const pool of poolsOf(table, out).filter(({ backend }) => backends.has(backend)))
+    await setPool(
+      runtime,
+      pool,
+      servers.filter(({ backend }) => backend === pool.backend),
+      serverOptions(table),
+    );
+  // one that is leaving may be without the map
+  if (hasMap(table) && (await runtime.hasMap(mapFile(files, table.service))))
+    await runtime.setMap(mapFile(files, table.service), mapEntries(table, out));
+  if (isClosed(table)) await runtime.setClosed(word(table.service), true);
+}
+
+async function setPool(
+  runtime: Runtime,
+  { backend, servers }: PoolLines,
+  present: ServerStat[],
+  options: string,
+): Promise<void> {
+  const known = new Map(present.map((server) => [server.name, server]));
+  await runtime.addServers(
+    backend,
+    servers.filter(({ name }) => !known.has(name)),
+    options,
+  );
+  const resting = servers.filter(({ name }) => known.get(name)?.status.startsWith('MAINT'));
+  await runtime.setState(
+    backend,
+    resting.map(({ name }) => name),
+    'ready',
+  );
   const change = ({ name, weight }: { name: string; weight: number }) =>
-    weight - (present.get(name)?.weight ?? 0);
-  for (const server of wanted.filter((each) => change(each) !== 0).sort((a, b) => change(b) - change(a)))
-    await runtime.setWeight(server.name, server.weight);
-  const names = new Set(wanted.map(({ name }) => name));
-  for (const { name, status } of servers)
-    if (!names.has(name) && !status.startsWith('MAINT')) {
-      await runtime.setWeight(name, 0);
-      await runtime.setState(name, 'maint');
-    }
-  if (isClosed(table)) await runtime.setClosed(true);
+    weight - (known.get(name)?.weight ?? 0);
+  const changed = servers.filter((server) => change(server) !== 0);
+  const wanted = new Set(servers.map(({ name }) => name));
+  const unused = present.filter(({ name, status }) => !wanted.has(name) && !status.startsWith('MAINT'));
+  await runtime.setWeights(backend, [
+    ...changed.sort((a, b) => change(b) - change(a)),
+    ...unused.map(({ name }) => ({ name, weight: 0 })),
+  ]);
+  await runtime.setState(
+    backend,
+    unused.map(({ name }) => name),
+    'maint',
+  );
 }
 
 /** Takes away servers without a route; returns whether some are left, for they still have requests. */
 export async function deleteUnused(runtime: Runtime, table: RoutingTable): Promise<boolean> {
-  const names = new Set(serversOf(table).map(({ name }) => name));
-  const unused = (await runtime.figures()).servers.filter(({ name }) => !names.has(name));
-  for (const { name, inFlight } of unused) {
-    if (inFlight > 0 || (await runtime.deleteServer(name))) continue;
-    // a connection became idle in the meantime: closed on the way into maintenance, it is in the way no more
-    await runtime.setState(name, 'ready');
-    await runtime.setState(name, 'maint');
+  const { servers } = await runtime.stat();
+  let left = false;
+  for (const pool of poolsOf(table)) {
+    const wanted = new Set(pool.servers.map(({ name }) => name));
+    for (const { backend, name, inFlight } of servers) {
+      if (backend !== pool.backend || wanted.has(name)) continue;
+      left = true;
+      if (inFlight > 0 || (await runtime.deleteServer(backend, name))) continue;
+      // a connection became idle in the meantime: closed on the way into maintenance, it is in the way no more
+      await runtime.setState(backend, [name], 'ready');
+      await runtime.setState(backend, [name], 'maint');
+    }
   }
-  return unused.length > 0;
+  return left;
 }

@@ -8,7 +8,7 @@ import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable } from '../../../src/proxy/port.ts';
 import { startLoad } from '../../support/http/load.ts';
 import { eventually } from './engines.ts';
-import { backend, route, until } from './scene.ts';
+import { backend, openWire, route, until } from './scene.ts';
 
 async function home(longest = 0): Promise<{ state: string; plane: DataPlane }> {
   const parent = await mkdtemp(join(tmpdir(), 'ud-'));
@@ -96,6 +96,67 @@ test('what a controller left half done is ended by the next one', async () => {
     await until('the process has ended', () => !alive(pid));
     await eventually('its files are gone', async () => (await readdir(join(state, 'haproxy'))).length === 0);
   }
+});
+
+test('a process whose number its controller did not live to write is ended by the next one', async () => {
+  const { state, plane } = await home();
+  await plane.apply(table(1, [route('a', await backend('1'))]));
+  const { pid, id } = await processOf(state);
+  const file = join(state, 'haproxy', `${id}.json`);
+  const half = (await readFile(file, 'utf8'))
+    .replace('"role": "serving"', '"role": "starting"')
+    .replace(`"pid": ${pid}`, '"pid": 0');
+  await writeFile(file, half);
+  expect(await haproxyDataPlane({ state }).status()).toEqual([]);
+  await until('the process has ended', () => !alive(pid));
+  expect(await readdir(join(state, 'haproxy'))).toEqual([]);
+});
+
+test('of two processes at one address, as a controller leaves them that was killed, the older one leaves', async () => {
+  const { state, plane } = await home();
+  const app = await backend('1');
+  const { listen } = await plane.apply(table(1, [route('a', app)]));
+  const { pid, id } = await processOf(state);
+  const old = await readFile(join(state, 'haproxy', `${id}.json`), 'utf8');
+  const kept = await openWire(listen.port);
+  kept.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await until('an answer', () => kept.received().includes('revision 1'));
+  await plane.upgrade();
+  await writeFile(join(state, 'haproxy', `${id}.json`), old);
+  const next = haproxyDataPlane({ state });
+  expect(await next.status()).toHaveLength(1);
+  kept.socket.destroy();
+  await until('the older one has ended', () => !alive(pid));
+  await eventually('its files are gone', async () => {
+    const names = await readdir(join(state, 'haproxy'));
+    return names.filter((name) => name.endsWith('.json')).length === 1;
+  });
+  expect(await next.status()).toMatchObject([{ service: 'shop' }]);
+  expect((await processOf(state)).pid).not.toBe(pid);
+  expect((await fetch(`http://127.0.0.1:${listen.port}/`)).status).toBe(200);
+});
+
+test('a table that the runtime API can take starts no process, any other one does', async () => {
+  const { state, plane } = await home();
+  const [a, b] = [route('a', await backend('1')), route('b', await backend('1'))];
+  await plane.apply(table(1, [a]));
+  const { pid } = await processOf(state);
+  await plane.apply(table(2, [a, b]));
+  await plane.apply(table(3, [{ ...a, weight: 0 }, b], { hold: true }));
+  expect((await processOf(state)).pid).toBe(pid);
+  await plane.apply(table(4, [a, { ...b, revision: 2, weight: 5 }]));
+  await eventually('the first one has ended', async () => {
+    const names = await readdir(join(state, 'haproxy'));
+    return names.filter((name) => name.endsWith('.json')).length === 1;
+  });
+  const { pid: second } = await processOf(state);
+  await plane.apply(
+    table(5, [
+      { ...a, weight: 50 },
+      { ...b, revision: 2, weight: 50 },
+    ]),
+  );
+  expect((await processOf(state)).pid).toBe(second);
 });
 
 test('two processes never share a port', async () => {
