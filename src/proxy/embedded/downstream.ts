@@ -15,8 +15,11 @@ export interface Downstream {
   /** Begins the answer. Its head may be kept back until `write`, `flush` or `end`. */
   answer(answer: AnswerHead): void;
   flush(): void;
-  /** False: the client takes no more for now, and the exchange is told when it does. */
-  write(piece: Buffer): boolean;
+  /**
+   * False: the client takes no more for now, and the exchange is told when it does. `release` is called when the piece's
+   * memory may be used again.
+   */
+  write(piece: Buffer, release?: () => void): boolean;
   /** Ends the answer: the exchange is over. */
   end(trailers?: [string, string][]): void;
   /** Ends the exchange so that the client sees that its answer is not whole. */

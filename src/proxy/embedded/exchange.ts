@@ -155,7 +155,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
     this.#downstream.answer(answer);
   }
 
-  onPiece(piece: Buffer): void {
+  onPiece(piece: Buffer, release?: () => void): void {
     this.#received += piece.length;
     if (this.#events !== undefined) {
       const whole = this.#events.read(piece);
@@ -165,7 +165,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
         return;
       }
     }
-    if (!this.#downstream.write(piece)) this.#connection?.pause();
+    if (!this.#downstream.write(piece, release)) this.#connection?.pause();
   }
 
   onCaughtUp(): void {

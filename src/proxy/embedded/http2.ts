@@ -192,9 +192,9 @@ class Http2Stream implements Downstream {
     });
   }
 
-  write(piece: Buffer): boolean {
+  write(piece: Buffer, release?: () => void): boolean {
     this.flush();
-    if (!this.#open || this.#stream.writableEnded || this.#stream.write(piece)) return true;
+    if (!this.#open || this.#stream.writableEnded || this.#stream.write(piece, release)) return true;
     this.#wait();
     return false;
   }

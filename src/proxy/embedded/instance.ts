@@ -2,7 +2,11 @@ import type { Socket } from 'node:net';
 import type { Figures, Route } from '../port.ts';
 import type { Candidate } from './balance/group.ts';
 import { Counts } from './figures.ts';
-import { InstanceConnection, openConnection } from './http1/instance-connection.ts';
+import {
+  type InstanceConnection,
+  openConnection,
+  openInstanceConnection,
+} from './http1/instance-connection.ts';
 
 /** What an instance is busy with. */
 export interface InFlight {
@@ -72,7 +76,7 @@ export class Instance implements Candidate {
     onConnected: (connection: InstanceConnection) => void,
     onFailed: (error: Error) => void,
   ): () => void {
-    return openConnection(this, (socket) => onConnected(this.#connection(socket)), onFailed);
+    return openInstanceConnection(this, this.#generation, this.#onFree, onConnected, onFailed);
   }
 
   /** A bare one, for what is not HTTP/1; returns the way to give up. */
@@ -97,10 +101,6 @@ export class Instance implements Candidate {
     return [...this.#counts].map(([revision, counts]) =>
       counts.figures(this.name, revision, revision === this.#revision ? ejections : 0),
     );
-  }
-
-  #connection(socket: Socket): InstanceConnection {
-    return new InstanceConnection(socket, this.#generation, this.#onFree);
   }
 
   readonly #onFree = (connection: InstanceConnection, reusable: boolean): void => {

@@ -13,6 +13,9 @@ export const LIMITS = {
   ahead: 65_536,
   /** written to a socket and not taken yet, before the other side has to wait */
   buffered: 262_144,
+  /** one read of an instance's answer, and how many buffers for it are kept for the next */
+  read: 65_536,
+  freeBuffers: 64,
   /** up to this size it is cheaper to copy parts together than to write them one by one */
   copied: 16_384,
   /** of a client's HTTP/2 connection */

@@ -29,7 +29,6 @@ export class Service {
   requests = 0;
   /** answered with an error of our own, by its reason */
   readonly refusals: Record<string, number> = {};
-  drains = 0;
   failures = 0;
   #table: RoutingTable;
   readonly instances = new Instances((instance) => this.#ejection.ejections(instance));
@@ -141,7 +140,6 @@ export class Service {
   }
 
   async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
-    this.drains++;
     return await this.instances.drained(name, this.policy.drain, deadlineMs, signal);
   }
 
@@ -180,7 +178,8 @@ export class Service {
       failures: this.failures,
       refused: this.refusals,
       holds: this.hold.total,
-      drains: this.drains,
+      // the primary counts them, once for all workers
+      drains: 0,
       routes: this.#table.routes.map((route, i) => {
         const instance = this.#routed[i];
         return {

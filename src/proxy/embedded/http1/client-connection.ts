@@ -148,11 +148,11 @@ export class ClientConnection implements Connection, Downstream {
     this.#head = '';
   }
 
-  write(piece: Buffer): boolean {
+  write(piece: Buffer, release?: () => void): boolean {
     if (this.#gone || !this.#hasBody || piece.length === 0) return true;
     const taken = this.#chunked
-      ? writeParts(this.#socket, `${this.#head}${piece.length.toString(16)}\r\n`, piece, '\r\n')
-      : writeParts(this.#socket, this.#head, piece, '');
+      ? writeParts(this.#socket, `${this.#head}${piece.length.toString(16)}\r\n`, piece, '\r\n', release)
+      : writeParts(this.#socket, this.#head, piece, '', release);
     this.#head = '';
     if (!taken) {
       this.#blocked = true;
@@ -413,19 +413,26 @@ function headText(answer: AnswerHead): string {
 }
 
 /** Writes as few times as makes sense: what is small is copied together, which costs less than another write. */
-function writeParts(socket: Socket, before: string, piece: Buffer, after: string): boolean {
-  if (before === '' && after === '') return socket.write(piece);
+function writeParts(
+  socket: Socket,
+  before: string,
+  piece: Buffer,
+  after: string,
+  release: (() => void) | undefined,
+): boolean {
+  if (before === '' && after === '') return socket.write(piece, release);
   const size = before.length + piece.length + after.length;
   if (size <= LIMITS.copied) {
     const whole = Buffer.allocUnsafe(size);
     whole.write(before, 0, 'latin1');
     piece.copy(whole, before.length);
     whole.write(after, before.length + piece.length, 'latin1');
+    release?.();
     return socket.write(whole);
   }
   socket.cork();
   if (before !== '') socket.write(before, 'latin1');
-  let taken = socket.write(piece);
+  let taken = socket.write(piece, release);
   if (after !== '') taken = socket.write(after, 'latin1');
   socket.uncork();
   return taken;

@@ -1,6 +1,7 @@
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, type NetConnectOpts, type OnReadOpts, type Socket } from 'node:net';
 import { LIMITS } from '../limits.ts';
 import { type Head, MORE, Parser } from './llhttp.ts';
+import { takeReadBuffer } from './read-buffers.ts';
 
 /** Who asked, and is told of the answer. */
 export interface Asker {
@@ -10,7 +11,8 @@ export interface Asker {
   onInformed(head: Head): void;
   /** `length`: bytes of the body; undefined: none; null: its end will tell */
   onAnswer(head: Head, length: number | null | undefined): void;
-  onPiece(piece: Buffer): void;
+  /** `release`: to be called when the piece has been written, for its memory to be used again. */
+  onPiece(piece: Buffer, release?: () => void): void;
   /** all that came at once has been told */
   onCaughtUp(): void;
   onEnd(trailers: Head | undefined): void;
@@ -54,7 +56,6 @@ export class InstanceConnection {
     this.generation = generation;
     this.#onFree = onFree;
     tolerateFailedWrites(socket);
-    socket.on('data', this.#onData);
     socket.on('end', this.#onClosed);
     socket.on('close', this.#onClosed);
     socket.on('error', this.#onError);
@@ -98,7 +99,8 @@ export class InstanceConnection {
     this.#onFree(this, false);
   }
 
-  readonly #onData = (piece: Buffer): void => {
+  /** Takes what was read; `release` as in `Asker.onPiece`. */
+  read(piece: Buffer, release?: () => void): void {
     let unread = piece;
     while (unread.length > 0 && !this.#destroyed) {
       if (this.#asker === undefined) {
@@ -106,12 +108,12 @@ export class InstanceConnection {
         this.destroy();
         return;
       }
-      const used = this.#answering ? this.#readBody(unread) : this.#readHead(unread);
+      const used = this.#answering ? this.#readBody(unread, release) : this.#readHead(unread);
       if (used < 0) break;
       unread = unread.subarray(used);
     }
     this.#asker?.onCaughtUp();
-  };
+  }
 
   #readHead(unread: Buffer): number {
     const used = this.#parser.readHead(unread, LIMITS.answerHead);
@@ -143,22 +145,24 @@ export class InstanceConnection {
     return used;
   }
 
-  #readBody(unread: Buffer): number {
+  #readBody(unread: Buffer, release?: () => void): number {
     const left = this.#left;
     if (left === 'close') {
-      this.#asker?.onPiece(unread);
+      this.#asker?.onPiece(unread, release);
       return unread.length;
     }
     if (typeof left === 'number') {
       const piece = unread.length > left ? unread.subarray(0, left) : unread;
       this.#left = left - piece.length;
-      this.#asker?.onPiece(piece);
+      this.#asker?.onPiece(piece, release);
       if (this.#left === 0) this.#end(undefined);
       return piece.length;
     }
     const pieces: Buffer[] = [];
     const used = this.#parser.readChunks(unread, pieces);
-    for (const piece of pieces) this.#asker?.onPiece(piece);
+    // written in their order: when the last one is, the others are
+    for (const [i, piece] of pieces.entries())
+      this.#asker?.onPiece(piece, i === pieces.length - 1 ? release : undefined);
     if (used >= 0) this.#end(this.#parser.takeTrailers());
     else if (used !== MORE) this.#break(new Error('its answer is not valid HTTP/1.1'), true);
     return used;
@@ -222,6 +226,7 @@ export function openConnection(
   { host, port }: Address,
   onConnected: (socket: Socket) => void,
   onFailed: (error: Error) => void,
+  onread?: OnReadOpts,
 ): () => void {
   const options: NetConnectOpts & { highWaterMark: number } = {
     host,
@@ -231,6 +236,7 @@ export function openConnection(
     autoSelectFamily: false,
     // Node's types do not know it yet
     highWaterMark: LIMITS.buffered,
+    ...(onread && { onread }),
   };
   const socket = connect(options);
   const fail = (error: Error) => {
@@ -250,6 +256,41 @@ export function openConnection(
       .on('error', () => undefined);
     socket.destroy();
   };
+}
+
+/** The same for HTTP/1.1; see the constructor of `InstanceConnection`. */
+export function openInstanceConnection(
+  address: Address,
+  generation: number,
+  onFree: (connection: InstanceConnection, reusable: boolean) => void,
+  onConnected: (connection: InstanceConnection) => void,
+  onFailed: (error: Error) => void,
+): () => void {
+  let connection: InstanceConnection | undefined;
+  let buffer = takeReadBuffer();
+  let given = false;
+  const read = (length: number): boolean => {
+    const { bytes, release } = buffer;
+    given = length > LIMITS.copied;
+    if (given) connection?.read(bytes.subarray(0, length), release);
+    else connection?.read(Buffer.from(bytes.subarray(0, length)));
+    return true;
+  };
+  const next = (): Buffer => {
+    if (given) buffer = takeReadBuffer();
+    given = false;
+    return buffer.bytes;
+  };
+  return openConnection(
+    address,
+    (socket) => {
+      socket.once('close', () => given || buffer.release());
+      connection = new InstanceConnection(socket, generation, onFree);
+      onConnected(connection);
+    },
+    onFailed,
+    { buffer: next, callback: read },
+  );
 }
 
 /** How long an idle connection may be kept: less than the instance says, and less than the smallest servers do. */

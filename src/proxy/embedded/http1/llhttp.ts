@@ -31,17 +31,21 @@ export class Parser {
    * (`take` has it then), else MORE, BROKEN or TOO_LARGE.
    */
   readHead(piece: Buffer, limit: number): number {
-    const room = limit - this.#length;
-    const given = piece.length > room ? piece.subarray(0, room) : piece;
-    const result = this.#execute(given);
-    if (result === PAUSED) {
-      const end = llhttp.llhttp_get_error_pos(this.#state) - input.at;
-      this.#keep(given.subarray(0, end));
-      return end;
+    // a head is short: what follows it in the piece need not be copied
+    for (let start = 0; start < piece.length; start += STEP) {
+      const given = piece.subarray(start, start + Math.min(STEP, limit - this.#length));
+      const result = this.#execute(given);
+      if (result === PAUSED) {
+        const end = llhttp.llhttp_get_error_pos(this.#state) - input.at;
+        this.#keep(given.subarray(0, end));
+        return start + end;
+      }
+      if (result !== 0) return BROKEN;
+      // the memory of the piece may be read into again
+      this.#keep(Buffer.from(given));
+      if (this.#length >= limit) return TOO_LARGE;
     }
-    if (result !== 0) return BROKEN;
-    this.#keep(given);
-    return this.#length >= limit ? TOO_LARGE : MORE;
+    return MORE;
   }
 
   /** The head that has been read, or the trailers. */
@@ -68,7 +72,7 @@ export class Parser {
     const result = this.#execute(piece);
     for (let i = 0; i < bodySpans.length; i += 2)
       contents.push(piece.subarray(bodySpans[i] as number, bodySpans[i + 1] as number));
-    if (this.#spans.count > 0) this.#keep(piece);
+    if (this.#spans.count > 0) this.#keep(Buffer.from(piece));
     if (result === PAUSED) return llhttp.llhttp_get_error_pos(this.#state) - input.at;
     return result === 0 && this.#length < MOST_TRAILERS ? MORE : BROKEN;
   }
@@ -230,6 +234,8 @@ interface WebAssemblyApi {
 /** llhttp's HPE_PAUSED: our callbacks stop it at the end of a head, and of a message */
 const PAUSED = 21;
 const MOST_TRAILERS = 65_536;
+/** bytes that are parsed at once in search of the end of a head */
+const STEP = 4_096;
 
 // what the parser that runs just now tells
 let spans = new Spans();
