@@ -40,6 +40,7 @@ defaults
   timeout queue ${LIMITS.hold}
   timeout tunnel ${LIMITS.tunnel}
   option idle-close-on-response
+  option abortonclose
   retries ${LIMITS.retries}
   option redispatch 1
 
