@@ -46,7 +46,7 @@ export function judge(figures: Figures): Promised[] {
 
 export function printed(figures: Figures, promises: Promised[]): string {
   const cases = figures.cost[0]?.cases ?? [];
-  const head = ['µs of CPU a request', ...cases.map(({ size, connections }) => `${size} × ${connections}`)];
+  const head = ['proxy', ...cases.map(({ size, connections }) => `${size} × ${connections}`)];
   const rows = figures.cost.map(({ name, cases: of }) => [
     name,
     ...of.map(({ micros }) => micros.toFixed(0)),
@@ -58,8 +58,9 @@ export function printed(figures: Figures, promises: Promised[]): string {
     ...throughputRows(`${SHARE} CPU for each worker`, limited),
   ];
   return [
-    table([...head, 'embedded is, at 1 KB'], rows),
-    table(['embedded, 1 KB × 64', 'workers', 'requests/s', 'ratio', 'CPUs', 'µs of CPU a request'], gains),
+    'CPU of a request, microseconds: medians by size of the answer and keep-alive connections',
+    table([...head, 'embedded / it, 1 KB'], rows),
+    table(['embedded, 1 KB × 64', 'workers', 'requests/s', 'ratio', 'CPUs', 'us a request'], gains),
     table(
       ['promised', 'measured', ''],
       promises.map(({ what, value, kept }) => [what, value.toFixed(2), kept ? 'kept' : '← broken']),

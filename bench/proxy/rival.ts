@@ -8,10 +8,7 @@ const agent = new Agent({ keepAlive: true });
 
 const makers: Record<string, () => Server | Promise<Server>> = {
   async 'http-proxy 1.18.1'() {
-    // it has no types
-    const { default: httpProxy } = (await import('http-proxy-1' as string)) as {
-      default: { createProxyServer: (options: object) => Forwarder };
-    };
+    const { default: httpProxy } = await import('http-proxy-1');
     return forwarding(httpProxy.createProxyServer({ target: upstream, agent }));
   },
   async 'httpxy 0.5.6'() {
@@ -37,7 +34,7 @@ const makers: Record<string, () => Server | Promise<Server>> = {
     }),
 };
 
-interface Forwarder {
+export interface Forwarder {
   web(...parts: unknown[]): unknown;
   on(event: 'error', listener: () => void): unknown;
 }

@@ -9,7 +9,7 @@ import { startWrk } from './wrk.ts';
 
 /** Of a CPU, for each worker: what the client and the backend need fits beside it, also on two CPUs. */
 export const SHARE = 0.35;
-export const WORKERS = [1, 2] as const;
+const WORKERS = [1, 2] as const;
 const CONNECTIONS = 64;
 const ANYWHERE = '0-1023';
 

@@ -72,8 +72,14 @@ type Call = <T>(method: Method, path: string, body?: unknown, within?: number) =
 
 /** Calls of the control socket; refusals come back as the errors they were (UD_PROXY_FAILED: nothing answers). */
 function caller(socket: string): Call {
-  // no time-out of the answer: a drain takes as long as its deadline says
-  const pool = new Pool('http://data-plane', { socketPath: socket, headersTimeout: 0, bodyTimeout: 0 });
+  const pool = new Pool('http://data-plane', {
+    socketPath: socket,
+    // a connection for each call: after an upgrade the socket's name belongs to another process
+    pipelining: 0,
+    // a drain takes as long as its deadline says
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
   return async <T>(method: Method, path: string, body?: unknown, within?: number) => {
     const answer = await pool
       .request({

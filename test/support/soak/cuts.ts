@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import type { EventEmitter } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { RudeServer } from './rude-server.ts';
@@ -37,15 +37,14 @@ async function talked(
     createConnection: () => socket,
     perMessageDeflate: false,
   });
-  // a connection that breaks is what is wanted
-  websocket.on('error', () => undefined);
+  const gone = closed(websocket);
   websocket.once('open', () => websocket.send('hello'));
   let met = false;
   websocket.once('message', () => {
     met = true;
     cut?.(websocket, socket);
   });
-  await once(websocket, 'close');
+  await gone;
   if (cut && !met) throw new Error(`the WebSocket of ${path} ended before it was cut`);
 }
 
@@ -57,26 +56,31 @@ async function unanswered(
 ): Promise<void> {
   const asked = server.asked(mark);
   const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => undefined);
+  const gone = closed(socket);
   socket.write(
     `GET /unanswered?${mark} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
       'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
   );
   await asked;
   cut(socket);
-  await once(socket, 'close');
+  await gone;
 }
 
 async function aborted(port: number, cut: (socket: Socket) => void): Promise<void> {
   const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => undefined);
-  const closed = once(socket, 'close');
+  const gone = closed(socket);
   socket.write('GET /download HTTP/1.1\r\nHost: a\r\n\r\n');
   let head = '';
   socket.once('data', (piece) => {
     head = piece.toString('latin1', 0, 12);
     cut(socket);
   });
-  await closed;
+  await gone;
   if (head !== 'HTTP/1.1 200') throw new Error(`the download was answered with ${head || 'nothing'}`);
+}
+
+/** However it ends: a connection that breaks is what is wanted. */
+function closed(connection: EventEmitter): Promise<void> {
+  connection.on('error', () => undefined);
+  return new Promise((resolve) => connection.once('close', () => resolve()));
 }

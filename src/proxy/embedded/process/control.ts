@@ -25,6 +25,8 @@ export function controlServer(
 ): FastifyInstance {
   const app = fastify({
     forceCloseConnections: 'idle',
+    // a call that came while this process is leaving is passed on, too
+    return503OnClosing: false,
     // a table of some ten thousand routes
     bodyLimit: 16 << 20,
     serverFactory: (handler) => createServer({ requestTimeout: 0 }, handler),
