@@ -34,6 +34,8 @@ export class PartingSocket extends Duplex {
     client.on('data', (bytes: Buffer) => this.#take(bytes));
     client.once('end', () => (this.#leaving ? this.#part() : this.#endRead()));
     client.once('close', () => this.#clientClosed());
+    // that a client has gone is noticed only by reading, also before its upgrade is answered
+    this.read(0);
   }
 
   /** The answer to the upgrade has been written, whole. */
