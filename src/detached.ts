@@ -3,12 +3,12 @@ import { execa } from 'execa';
 
 /**
  * Starts a process that outlives this one: its own session, and what it prints goes to a file by a descriptor of its own.
- * Awaiting it tells how it ended, while this process lives; it never rejects.
+ * Awaiting it tells how it ended, while this process lives; it never rejects. `third` becomes its descriptor 3.
  */
 export function startDetached(
   program: string,
   args: string[],
-  options: { log: string; cwd: string; env?: Record<string, string> },
+  options: { log: string; cwd: string; env?: Record<string, string>; third?: number },
 ) {
   // Any descriptor will do; execa's types know those from 3 to 9.
   const log = openSync(options.log, 'a', 0o600) as 3;
@@ -19,7 +19,7 @@ export function startDetached(
       reject: false,
       cwd: options.cwd,
       env: options.env ?? {},
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...(options.third === undefined ? [] : [options.third as 4])],
     });
     child.unref();
     return child;

@@ -28,15 +28,8 @@ global
   stats maxconn 200
   lua-load ${quoted(files.script)}
   tune.bufsize ${bufferSize(longest(({ traffic }) => traffic.limits.head))}
-  log ring@lines format raw local0 debug
-
-ring lines
-  format raw
-  maxlen ${LIMITS.line}
-  size ${LIMITS.lines}
-  timeout connect 1s
-  timeout server 10s
-  server controller unix@${files.lines}
+  # the pipe to the controller: a line that it does not take is left out, never waited for
+  log fd@3 len ${LIMITS.line} format raw local0 debug
 
 defaults
   mode ${tcp ? 'tcp' : 'http'}

@@ -22,8 +22,6 @@ export const LIMITS = {
   answer: 5_000,
   /** from SIGTERM to SIGKILL */
   terminate: 5_000,
-  /** bytes of lines that wait for a controller */
-  lines: 16 << 20,
-  /** the longest line, in bytes */
+  /** the longest line that HAProxy writes of a request, in bytes: what a pipe takes whole */
   line: 4_096,
 } as const;

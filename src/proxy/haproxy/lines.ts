@@ -1,6 +1,7 @@
-import { once } from 'node:events';
-import { rename, rm } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
+import { constants, openSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { execa } from 'execa';
 
 /** How a request (or a connection, in `tcp` mode) ended. */
 export interface RequestLine {
@@ -30,39 +31,22 @@ export interface LineReader {
 }
 
 /**
- * Listens for what HAProxy processes tell of their requests. They keep up to 16 MB of it while nobody listens. The last
- * controller to listen has it: new processes find that one.
+ * Reads what HAProxy processes tell of their requests, from a named pipe, made if it is missing. Whoever has it open keeps
+ * it open for writing too: it never ends, and no writer meets one without a reader. It holds 64 KB, some 800 lines.
  */
-export async function listenForLines(path: string, reader: LineReader): Promise<{ close(): void }> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
-    sockets.add(socket);
-    socket.unref();
-    socket.setEncoding('utf8');
-    let rest = '';
-    socket.on('data', (piece) => {
-      const lines = (rest + String(piece)).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) readLine(line, reader);
-    });
-    socket.on('error', () => undefined);
-    socket.on('close', () => sockets.delete(socket));
+export async function readLines(path: string, reader: LineReader): Promise<{ close(): void }> {
+  if ((await stat(path).catch(() => undefined)) === undefined) await execa('mkfifo', ['-m', '600', path]);
+  const pipe = new Socket({ fd: openSync(path, constants.O_RDWR | constants.O_NONBLOCK), writable: false });
+  pipe.unref();
+  pipe.setEncoding('utf8');
+  pipe.on('error', () => undefined);
+  let rest = '';
+  pipe.on('data', (piece) => {
+    const lines = (rest + String(piece)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) readLine(line, reader);
   });
-  // made under a name of its own: HAProxy never finds a socket that nobody listens on yet
-  const own = `${path}.${process.pid}`;
-  await rm(own, { force: true });
-  const umask = process.umask(0o177);
-  server.listen(own);
-  process.umask(umask);
-  await once(server, 'listening');
-  await rename(own, path);
-  server.unref();
-  return {
-    close() {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+  return { close: () => pipe.destroy() };
 }
 
 function readLine(line: string, reader: LineReader): void {

@@ -12,7 +12,7 @@ import { LIMITS } from './limits.ts';
 import { word } from './names.ts';
 import { freePort } from './process.ts';
 import { Processes } from './processes.ts';
-import { linesSocket, type ProcessRecord, type Served, servedBy } from './records.ts';
+import { linesPipe, type ProcessRecord, type Served, servedBy } from './records.ts';
 import { Renewal } from './renewal.ts';
 import { setServers } from './servers.ts';
 import { statusOf } from './status.ts';
@@ -157,7 +157,7 @@ export class HaproxyPlane {
     await Promise.all([...services].map((service) => this.remove(service, LIMITS.softClose)));
     this.#renewal.end();
     await this.#watch.end();
-    await rm(linesSocket(this.#folder), { force: true });
+    await rm(linesPipe(this.#folder), { force: true });
     this.#adopted = undefined;
   }
 

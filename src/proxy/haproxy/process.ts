@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import pRetry from 'p-retry';
@@ -43,11 +43,10 @@ export async function startHaproxy({ program, listen, tables, files, ...start }:
   // Debian keeps it where an ordinary user's PATH does not look
   const env = { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
   const takeover = start.from === undefined ? [] : ['-x', start.from];
-  const child = startDetached(program, ['-db', '-f', files.config, ...takeover], {
-    log: files.log,
-    cwd: '/',
-    env,
-  });
+  const lines = openSync(files.lines, 'r+');
+  const args = ['-db', '-f', files.config, ...takeover];
+  const child = startDetached(program, args, { log: files.log, cwd: '/', env, third: lines });
+  closeSync(lines);
   let ended: { code?: string | undefined } | undefined;
   void child.then((result) => {
     ended = result;

@@ -40,7 +40,7 @@ export interface ProcessFiles {
   record: string;
   /** which certificate is for which host */
   certificates: string;
-  /** the controller's socket for what HAProxy tells of its requests, one for all processes */
+  /** the named pipe for what HAProxy tells of its requests, one for all processes */
   lines: string;
   /** what the names of the files of its services begin with */
   own: string;
@@ -64,13 +64,13 @@ export function processFiles(folder: string, id: string): ProcessFiles {
     log: file('log'),
     record: file('json'),
     certificates: file('crt'),
-    lines: linesSocket(folder),
+    lines: linesPipe(folder),
     own: join(folder, id),
   };
 }
 
-export function linesSocket(folder: string): string {
-  return `${folder}.sock`;
+export function linesPipe(folder: string): string {
+  return `${folder}.fifo`;
 }
 
 /** A service's map: where its cookies lead, and whether it has a preview. */

@@ -2,10 +2,10 @@ import { dirname, join } from 'node:path';
 import type { Figures, RoutingTable } from '../port.ts';
 import { Ejection } from './ejection.ts';
 import { Counted } from './figures.ts';
-import { listenForLines, type RequestLine } from './lines.ts';
+import { type RequestLine, readLines } from './lines.ts';
 import { LogFile } from './log.ts';
 import { readServerName, word } from './names.ts';
-import { linesSocket, type ProcessRecord } from './records.ts';
+import { linesPipe, type ProcessRecord } from './records.ts';
 import type { Stat } from './stat.ts';
 
 /** What this controller learns from the lines that HAProxy writes of its requests: figures, ejections, the access log. */
@@ -38,7 +38,7 @@ export class Watch {
   }
 
   async begin(): Promise<void> {
-    this.#lines ??= await listenForLines(linesSocket(this.#folder), {
+    this.#lines ??= await readLines(linesPipe(this.#folder), {
       request: (line) => this.#request(line),
       down: (backend, server) => this.#counted.ejected(backend, server),
     });
