@@ -1,57 +1,71 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { afterEach, beforeAll, onTestFinished } from 'vitest';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable, TableStatus } from '../../../src/proxy/port.ts';
 
-/** How a data plane is opened in a state folder; `workers`: of the embedded one, if it is started by this. */
+/** `workers`: of the embedded data plane, one otherwise. */
 export type Open = (state: string, workers?: number) => DataPlane;
 
-interface Engine {
-  engine: 'embedded' | 'haproxy';
-  open: Open;
-}
+const ALL: { engine: 'embedded' | 'haproxy'; open: Open }[] = [
+  { engine: 'embedded', open: (state, workers = 1) => embeddedDataPlane({ state, workers }) },
+  { engine: 'haproxy', open: (state) => haproxyDataPlane({ state }) },
+];
 
 /**
  * The data planes that promise the same; the embedded one is the built one: `npm run build` makes it. It has one worker
- * where a test does not say otherwise: the order and the bounds of a hold are kept by each worker for itself.
- * UNIDEPLOY_ENGINE names one of them, to run the tests against that one alone.
+ * here: the order and the bounds of a hold, and each share to the request, are kept by each worker for itself.
+ * UNIDEPLOY_ENGINE names the only one to be tested.
  */
-export const ENGINES: Engine[] = (
-  [
-    { engine: 'embedded', open: (state, workers = 1) => embeddedDataPlane({ state, workers }) },
-    { engine: 'haproxy', open: (state) => haproxyDataPlane({ state }) },
-  ] satisfies Engine[]
-).filter(({ engine }) => (process.env.UNIDEPLOY_ENGINE ?? engine) === engine);
+export const ENGINES = ALL.filter(({ engine }) => (process.env.UNIDEPLOY_ENGINE ?? engine) === engine);
 
-/** A table, with what it changes of the usual policy. */
-type TableChange = Partial<Omit<RoutingTable, 'traffic'>> & {
+/** One service behind a data plane of its own processes, for one test. */
+export interface Stage {
+  plane: DataPlane;
+  /** its state folder */
+  state: string;
+  /** a client as the next controller has it */
+  another: () => DataPlane;
+  /** Applies the next version of the table of `service`. */
+  apply: (change: Change) => Promise<TableStatus>;
+  status: (service?: string) => Promise<TableStatus>;
+  /** where `shop` listens */
+  port: () => number;
+  url: () => string;
+}
+
+/** What of a table is not as usual. */
+export type Change = Omit<Partial<RoutingTable>, 'traffic'> & {
   routes: Route[];
   traffic?: Partial<TrafficPolicy>;
 };
 
-/** One service behind a data plane of its own processes, for one test. */
-export interface Stage {
-  /** the data plane's folder */
-  state: string;
-  plane: DataPlane;
-  /** a client as the next controller has it */
-  another: () => DataPlane;
-  /** Applies the next version of the table of `service`. */
-  apply: (change: TableChange) => Promise<TableStatus>;
-  status: (service?: string) => Promise<TableStatus>;
-  url: () => string;
-  port: () => number;
+/** A data plane for all tests of a file, each of which finds it without a service. */
+export function sharedStage(open: Open): () => Stage {
+  let shared: Stage;
+  beforeAll(async () => {
+    let end = async () => {};
+    shared = await stage(open, (ending) => {
+      end = ending;
+    });
+    return () => end();
+  });
+  afterEach(async () => {
+    for (const { service } of await shared.plane.status()) await shared.plane.remove(service, 0);
+  });
+  return () => shared;
 }
 
-/** `workers`: of the embedded data plane. */
-export async function stage(open: Open, workers?: number): Promise<Stage> {
+export async function stage(
+  open: Open,
+  whenFinished: (end: () => Promise<void>) => void = onTestFinished,
+): Promise<Stage> {
   const state = await mkdtemp(join(tmpdir(), 'ud-'));
-  const plane = open(state, workers);
-  onTestFinished(async () => {
+  const plane = open(state);
+  whenFinished(async () => {
     for (const { service } of await plane.status()) await plane.remove(service, 100);
     await plane.stop();
     await rm(state, { recursive: true });
@@ -60,10 +74,10 @@ export async function stage(open: Open, workers?: number): Promise<Stage> {
   let version = 0;
   let port = 0;
   return {
-    state,
     plane,
-    another: () => open(state, workers),
-    async apply({ traffic, ...change }) {
+    state,
+    another: () => open(state),
+    async apply(change) {
       const service = change.service ?? 'shop';
       const listen = { host: '127.0.0.1', port: 0 };
       const table = await plane.apply({
@@ -72,8 +86,8 @@ export async function stage(open: Open, workers?: number): Promise<Stage> {
         listen,
         hold: false,
         preview: null,
-        traffic: { ...DEFAULT_TRAFFIC, ...traffic },
         ...change,
+        traffic: { ...DEFAULT_TRAFFIC, ...change.traffic },
       });
       if (service === 'shop') port = table.listen.port;
       return table;
@@ -83,8 +97,8 @@ export async function stage(open: Open, workers?: number): Promise<Stage> {
       if (!table) throw new Error(`no table of ${service}`);
       return table;
     },
-    url: () => `http://127.0.0.1:${port}/`,
     port: () => port,
+    url: () => `http://127.0.0.1:${port}/`,
   };
 }
 
