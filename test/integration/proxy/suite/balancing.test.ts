@@ -83,21 +83,21 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     await Promise.all(slow);
   });
 
-  test.each(['least-in-flight', 'power-of-two'] as const)(
-    'by %s, a stuck instance gathers no requests',
-    async (balance) => {
-      const { apply, url } = await stage(open);
-      const waiting: ServerResponse[] = [];
-      const stuck = await backend((_req, res) => void waiting.push(res));
-      await apply({
-        traffic: { balance },
-        routes: [route('good', await backend('1')), route('stuck', stuck)],
-      });
-      const load = startBareLoad({ url: url(), connections: 8 });
-      await until('most requests answered', () => load.ledger.ok >= 500, 20_000);
-      expect(stuck.requests).toBeLessThan(8);
-      for (const res of waiting) res.end();
-      expect((await load.stop()).failures).toEqual([]);
-    },
-  );
+  // the two that HAProxy draws may be one and the same: then it is asked however busy it is
+  test.each(
+    engine === 'embedded' ? (['least-in-flight', 'power-of-two'] as const) : (['least-in-flight'] as const),
+  )('by %s, a stuck instance gathers no requests', async (balance) => {
+    const { apply, url } = await stage(open);
+    const waiting: ServerResponse[] = [];
+    const stuck = await backend((_req, res) => void waiting.push(res));
+    await apply({
+      traffic: { balance },
+      routes: [route('good', await backend('1')), route('stuck', stuck)],
+    });
+    const load = startBareLoad({ url: url(), connections: 8 });
+    await until('most requests answered', () => load.ledger.ok >= 500, 20_000);
+    expect(stuck.requests).toBeLessThan(8);
+    for (const res of waiting) res.end();
+    expect((await load.stop()).failures).toEqual([]);
+  });
 });

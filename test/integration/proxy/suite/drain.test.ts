@@ -3,6 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { ENGINES, eventually, sharedStage } from '../engines.ts';
 import { backend, openWire, route, until } from '../scene.ts';
 
+/** How a client learns that its POST was cut. */
+const CUT = { embedded: [503, 'drain-deadline'], haproxy: [502, 'upstream'] };
+
 describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   const at = sharedStage(open);
 
@@ -30,20 +33,20 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     const { plane, apply, status, url } = at();
     const { app: slow, waiting } = await slowBackend();
     await apply({ routes: [route('slow', slow)] });
-    const silent = fetch(url(), { method: 'POST', body: 'x' });
+    const silent = fetch(url());
+    const posted = fetch(url(), { method: 'POST', body: 'x' });
     const broken = expect(fetch(`${url()}begun`).then((res) => res.text())).rejects.toThrow();
-    await until('both are there', () => waiting.length === 2);
+    await until('all are there', () => waiting.length === 3);
     await apply({ routes: [route('slow', slow, { weight: 0 })] });
-    expect(await plane.drained('shop', 'slow', 50)).toMatchObject({ cut: 2 });
-    const answer = await silent;
-    expect(answer.status).toBe(503);
-    if (engine === 'embedded') expect(answer.headers.get('x-unideploy-proxy')).toBe('drain-deadline');
+    expect(await plane.drained('shop', 'slow', 50)).toMatchObject({ cut: 3 });
+    expect((await silent).status).toBe(503);
+    expect(await reasonOf(posted)).toEqual(CUT[engine]);
     await broken;
     await eventually('nothing is in flight', async () => (await status()).routes[0]?.inFlight === 0);
     await until('the instance is left alone', () => slow.sockets.size === 0);
   });
 
-  test('a GET that is cut before its answer began is not asked again, with HAProxy it is', async () => {
+  test('a GET that is cut before its answer began gets 503, with HAProxy the answer of another instance', async () => {
     const { plane, apply, url } = at();
     const { app: slow, waiting } = await slowBackend();
     await apply({ routes: [route('slow', slow)] });
@@ -136,6 +139,11 @@ async function slowBackend() {
     waiting.push(res);
   });
   return { app, waiting };
+}
+
+async function reasonOf(answer: Promise<Response>): Promise<[number, string | null]> {
+  const { status, headers } = await answer;
+  return [status, headers.get('x-unideploy-proxy')];
 }
 
 async function freePort(): Promise<number> {
