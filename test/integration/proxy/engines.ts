@@ -1,36 +1,70 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
-import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
+import { afterEach, beforeAll, onTestFinished } from 'vitest';
+import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
 import type { DataPlane, Route, RoutingTable, TableStatus } from '../../../src/proxy/port.ts';
 
-/**
- * The data planes that promise the same; the embedded one is the built one: `npm run build` makes it. It has one worker
- * here: the order and the bounds of a hold, and each share to the request, are kept by each worker for itself.
- */
-export const ENGINES: { engine: string; open: (state: string) => DataPlane }[] = [
+export type Open = (state: string) => DataPlane;
+
+const ALL: { engine: string; open: Open }[] = [
   { engine: 'embedded', open: (state) => embeddedDataPlane({ state, workers: 1 }) },
   { engine: 'haproxy', open: (state) => haproxyDataPlane({ state }) },
 ];
 
+/**
+ * The data planes that promise the same; the embedded one is the built one: `npm run build` makes it. It has one worker
+ * here: the order and the bounds of a hold, and each share to the request, are kept by each worker for itself.
+ * UNIDEPLOY_ENGINE names the only one to be tested.
+ */
+export const ENGINES = ALL.filter(({ engine }) => [undefined, engine].includes(process.env.UNIDEPLOY_ENGINE));
+
 /** One service behind a data plane of its own processes, for one test. */
 export interface Stage {
   plane: DataPlane;
+  /** its state folder */
+  state: string;
   /** a client as the next controller has it */
   another: () => DataPlane;
   /** Applies the next version of the table of `service`. */
-  apply: (change: Partial<RoutingTable> & { routes: Route[] }) => Promise<TableStatus>;
+  apply: (change: Change) => Promise<TableStatus>;
   status: (service?: string) => Promise<TableStatus>;
+  /** where `shop` listens */
+  port: () => number;
   url: () => string;
 }
 
-export async function stage(open: (state: string) => DataPlane): Promise<Stage> {
+/** What of a table is not as usual. */
+export type Change = Omit<Partial<RoutingTable>, 'traffic'> & {
+  routes: Route[];
+  traffic?: Partial<TrafficPolicy>;
+};
+
+/** A data plane for all tests of a file, each of which finds it without a service. */
+export function sharedStage(open: Open): () => Stage {
+  let shared: Stage;
+  beforeAll(async () => {
+    let end = async () => {};
+    shared = await stage(open, (ending) => {
+      end = ending;
+    });
+    return () => end();
+  });
+  afterEach(async () => {
+    for (const { service } of await shared.plane.status()) await shared.plane.remove(service, 0);
+  });
+  return () => shared;
+}
+
+export async function stage(
+  open: Open,
+  whenFinished: (end: () => Promise<void>) => void = onTestFinished,
+): Promise<Stage> {
   const state = await mkdtemp(join(tmpdir(), 'ud-'));
   const plane = open(state);
-  onTestFinished(async () => {
+  whenFinished(async () => {
     for (const { service } of await plane.status()) await plane.remove(service, 100);
     await plane.stop();
     await rm(state, { recursive: true });
@@ -40,6 +74,7 @@ export async function stage(open: (state: string) => DataPlane): Promise<Stage> 
   let port = 0;
   return {
     plane,
+    state,
     another: () => open(state),
     async apply(change) {
       const service = change.service ?? 'shop';
@@ -50,8 +85,8 @@ export async function stage(open: (state: string) => DataPlane): Promise<Stage> 
         listen,
         hold: false,
         preview: null,
-        traffic: DEFAULT_TRAFFIC,
         ...change,
+        traffic: { ...DEFAULT_TRAFFIC, ...change.traffic },
       });
       if (service === 'shop') port = table.listen.port;
       return table;
@@ -61,6 +96,7 @@ export async function stage(open: (state: string) => DataPlane): Promise<Stage> 
       if (!table) throw new Error(`no table of ${service}`);
       return table;
     },
+    port: () => port,
     url: () => `http://127.0.0.1:${port}/`,
   };
 }
