@@ -36,12 +36,17 @@ export async function footprintOf(state: string): Promise<Footprint> {
       sum.handles += Object.values(handles).reduce((all, count) => all + count, 0);
       sum.listeners += listeners;
     }
-    sum.resident += residentOf(pid);
+    sum.resident += residentMemory(pid);
   }
   const open = descriptorsOf(pids);
   sum.sockets = open.filter(isSocket).length;
   sum.files = open.length - sum.sockets;
   return sum;
+}
+
+/** Resident memory of all processes of a state directory, in bytes. */
+export function residentOf(state: string): number {
+  return processesOf(state).reduce((sum, { pid }) => sum + residentMemory(pid), 0);
 }
 
 /** Sockets that the processes of a state directory have open. */
@@ -66,7 +71,7 @@ function isSocket(target: string): boolean {
   return target.startsWith('socket:');
 }
 
-function residentOf(pid: number): number {
+function residentMemory(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return Number(kilobytes) * 1024;
 }
