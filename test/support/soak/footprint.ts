@@ -20,6 +20,8 @@ export interface Footprint {
 /** Of all processes that were started for a state directory. Node processes collect their garbage first. */
 export async function footprintOf(state: string): Promise<Footprint> {
   const pids = processesOf(state).map(({ pid }) => pid);
+  // first: being looked into takes sockets of its own
+  const open = descriptorsOf(pids);
   const sum: Footprint = {
     processes: pids.length,
     sockets: 0,
@@ -38,7 +40,6 @@ export async function footprintOf(state: string): Promise<Footprint> {
     }
     sum.resident += residentMemory(pid);
   }
-  const open = descriptorsOf(pids);
   sum.sockets = open.filter(isSocket).length;
   sum.files = open.length - sum.sockets;
   return sum;
