@@ -127,7 +127,8 @@ export class Listener implements ClientSite {
     const service = this.#matches.find(head.host, head.path);
     if (service === undefined) return new Unserved(downstream, NO_SERVICE);
     service.requests++;
-    if (service.answersHealth(head)) return new Unserved(downstream, HELD_HEALTH);
+    if (service.answersHealth(head))
+      return new Unserved(downstream, HELD_HEALTH, (bytes) => service.answered(head, HELD_HEALTH, bytes));
     return new Exchange(service, head, downstream);
   }
 

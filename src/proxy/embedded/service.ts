@@ -92,6 +92,12 @@ export class Service {
     return path === this.policy.hold.health && this.#holds() && !this.#closed();
   }
 
+  /** A request was answered at once, without anybody's being asked. */
+  answered({ id, method, host, path }: RequestHead, { status }: Refusal, sent: number): void {
+    const nobody = { instance: undefined, revision: undefined, attempts: 0, end: undefined };
+    this.log?.({ id, method, host, path, status, seconds: 0, received: 0, sent, ...nobody });
+  }
+
   /** The question as it goes to an instance; `last`: on a connection that is not used again. */
   requestText(head: RequestHead, last: boolean): string {
     const { method, path, length, lines } = head;

