@@ -231,9 +231,8 @@ class Http2Stream implements Downstream {
 }
 
 function headersOf(answer: AnswerHead): OutgoingHttpHeaders {
-  const headers: Record<string, string | number | string[]> = {
-    [constants.HTTP2_HEADER_STATUS]: answer.status,
-  };
+  const headers: Record<string, string | number | string[]> = Object.create(null);
+  headers[constants.HTTP2_HEADER_STATUS] = answer.status;
   eachHeader(answer, (name, value) => {
     const lower = name.toLowerCase();
     const before = headers[lower];

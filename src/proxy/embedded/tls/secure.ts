@@ -33,6 +33,8 @@ export function secure(raw: Socket, security: Security, ready: (socket: TLSSocke
     const socket = begin(raw, name, security);
     socket?.once('secure', () => {
       clearTimeout(late);
+      // only Node's own server says so, and HTTP/2 waits for it; Node's types do not know it
+      Object.assign(socket, { secureConnecting: false });
       ready(socket);
     });
   };

@@ -142,7 +142,9 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
       expect(wire.received()).toHaveLength(length);
       const silent = await dial(at().port());
       await until('the end', () => silent.ended());
-      expect(silent.received()).toBe('');
+      // HAProxy tells one that has never asked
+      if (engine === 'embedded') expect(silent.received()).toBe('');
+      else expect(silent.received()).toMatch(/^HTTP\/1\.1 408 /);
     });
   });
 
@@ -153,6 +155,6 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     const answer = await fetch(at().url());
     expect([answer.status, answer.headers.get('x-unideploy-proxy')]).toEqual([504, 'response-timeout']);
     expect(app.connections.filter((each) => each.received() !== '')).toHaveLength(1);
-    await eventually('it is counted', async () => (await at().status()).refused['response-timeout'] === 1);
+    await eventually('it is counted', async () => (await at().status()).failures === 1);
   });
 });
