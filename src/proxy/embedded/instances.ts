@@ -37,19 +37,29 @@ export class Instances {
     signal?: AbortSignal,
   ): Promise<Drained> {
     for (const instance of this.#named(name)) instance.closeIdle();
-    const websockets = this.#sendAwayAfter(name, 'websocket', graces.websocket);
-    const streams = this.#sendAwayAfter(name, 'events', graces.events);
-    const end = await this.#until(() => this.#busyWith(name).length === 0, deadlineMs, signal);
-    const left = end === 'deadline' ? this.#busyWith(name) : [];
+    const busy = () => this.#busyWith(name);
+    const websockets = sendAwayAfter(busy, 'websocket', graces.websocket);
+    const streams = sendAwayAfter(busy, 'events', graces.events);
+    const end = await this.#until(() => busy().length === 0, deadlineMs, signal);
+    const left = end === 'deadline' ? busy() : [];
     for (const work of left) work.cut();
     const gone = ({ told }: SentAway) => [...told].filter((work) => !left.includes(work)).length;
     for (const each of [websockets, streams]) clearTimeout(each.timer);
     return { cut: left.length, websockets: gone(websockets), streams: gone(streams) };
   }
 
-  /** Resolves when none has anything in flight, at the latest after `deadlineMs`. */
-  async idle(deadlineMs: number): Promise<void> {
-    await this.#until(() => [...this.#all.values()].every(({ inFlight }) => inFlight.size === 0), deadlineMs);
+  /**
+   * Resolves when none has anything in flight, at the latest after `deadlineMs`. WebSockets and event streams are told to
+   * go after their grace times.
+   */
+  async idle(graces: TrafficPolicy['drain'], deadlineMs: number): Promise<void> {
+    const busy = () => [...this.#all.values()].flatMap(({ inFlight }) => [...inFlight]);
+    const sent = [
+      sendAwayAfter(busy, 'websocket', graces.websocket),
+      sendAwayAfter(busy, 'events', graces.events),
+    ];
+    await this.#until(() => busy().length === 0, deadlineMs);
+    for (const { timer } of sent) clearTimeout(timer);
   }
 
   /** Looks after deadlines; `now` as Date.now(). */
@@ -67,18 +77,6 @@ export class Instances {
       for (const work of [...instance.inFlight]) work.cut();
       instance.closeIdle();
     }
-  }
-
-  #sendAwayAfter(name: string, kind: InFlight['kind'], graceMs: number): SentAway {
-    const told = new Set<InFlight>();
-    const timer = setTimeout(() => {
-      for (const work of this.#busyWith(name)) {
-        if (work.kind !== kind) continue;
-        told.add(work);
-        work.goAway?.();
-      }
-    }, graceMs);
-    return { told, timer };
   }
 
   /** Waits for a condition that holds once something has become idle. */
@@ -141,6 +139,18 @@ export class Instances {
 interface SentAway {
   told: Set<InFlight>;
   timer: NodeJS.Timeout;
+}
+
+function sendAwayAfter(busy: () => InFlight[], kind: InFlight['kind'], graceMs: number): SentAway {
+  const told = new Set<InFlight>();
+  const timer = setTimeout(() => {
+    for (const work of busy()) {
+      if (work.kind !== kind) continue;
+      told.add(work);
+      work.goAway?.();
+    }
+  }, graceMs);
+  return { told, timer };
 }
 
 function keyOf({ name, host, port }: Pick<Instance, 'name' | 'host' | 'port'>): string {

@@ -102,7 +102,10 @@ export class Plane {
    */
   async leave(graceMs: number): Promise<void> {
     this.#leaving = true;
-    await Promise.all([...this.#listeners].map((listener) => listener.close(graceMs)));
+    await Promise.all([
+      ...[...this.#listeners].map((listener) => listener.close(graceMs)),
+      ...[...this.#services.values()].map(({ service }) => service.ended(graceMs)),
+    ]);
     await this.close(0);
   }
 
@@ -150,8 +153,7 @@ export class Plane {
     const { service, listener } = served;
     service.end();
     this.#removed.add(served);
-    await this.#release(listener, service, graceMs);
-    await service.ended(graceMs);
+    await Promise.all([this.#release(listener, service, graceMs), service.ended(graceMs)]);
     service.close();
     this.#removed.delete(served);
     this.#log('info', 'service removed', { service: service.name });

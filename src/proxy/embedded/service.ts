@@ -160,7 +160,7 @@ export class Service {
 
   /** Resolves when no instance has anything in flight, at the latest after `graceMs`. */
   async ended(graceMs: number): Promise<void> {
-    await this.instances.idle(graceMs);
+    await this.instances.idle(this.policy.drain, graceMs);
   }
 
   /** No more requests: those that wait are refused. */

@@ -2,6 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { isAlive } from '../../support/cli/processes.ts';
 import { failedOf, startLoad } from '../../support/http/load.ts';
 import { startChurn } from './churn.ts';
@@ -158,4 +160,21 @@ test('workers that die as soon as they start are started again ever more slowly'
   const waits = log.filter(({ message }) => message === 'a worker is replaced').map(({ wait }) => wait);
   expect(waits.slice(0, 4)).toEqual([0, 200, 400, 800]);
   expect(waits.length).toBeLessThan(10);
+});
+
+test('a WebSocket from before an upgrade goes on, and is told to go after its grace time', async () => {
+  const { plane } = await home({ workers: 1 });
+  await plane.ensure();
+  const app = await backend('1');
+  const server = new WebSocketServer({ server: app.server });
+  server.on('connection', (socket) => socket.on('message', (text) => socket.send(String(text))));
+  const traffic = { ...DEFAULT_TRAFFIC, drain: { websocket: 300, events: 300 } };
+  const { listen } = await plane.apply(table(1, { routes: [route('a', app)], traffic }));
+  const socket = new WebSocket(`ws://127.0.0.1:${listen.port}/`);
+  await once(socket, 'open');
+  const closed = once(socket, 'close');
+  await plane.upgrade();
+  socket.send('still here');
+  expect(String((await once(socket, 'message'))[0])).toBe('still here');
+  expect((await closed)[0]).toBe(1001);
 });

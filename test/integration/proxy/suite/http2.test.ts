@@ -31,7 +31,9 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
       res.setHeader('set-cookie', ['a=1', 'b=2']);
       res.setHeader('connection', 'x-inner');
       res.setHeader('x-inner', '1');
-      res.end(JSON.stringify({ method: req.method, url: req.url, headers: req.headers, body: await bodyOf(req) }));
+      res.end(
+        JSON.stringify({ method: req.method, url: req.url, headers: req.headers, body: await bodyOf(req) }),
+      );
     });
     const session = await client([route('a', app)]);
     const answer = await ask(
@@ -68,7 +70,9 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
   test('many requests at once on one connection each get their own answer', async () => {
     const app = await backend((req, res) => setImmediate(() => res.end(`answer to ${req.url}`)));
     const session = await client([route('a', app)]);
-    const answers = await Promise.all(Array.from({ length: 300 }, (_, n) => ask(session, { ':path': `/${n}` })));
+    const answers = await Promise.all(
+      Array.from({ length: 300 }, (_, n) => ask(session, { ':path': `/${n}` })),
+    );
     expect(answers.map(({ body }) => body)).toEqual(answers.map((_, n) => `answer to /${n}`));
     expect(await at().status()).toMatchObject({ failures: 0 });
   });
@@ -171,12 +175,15 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
   test.each([
     ['of known length', 'Content-Length: 1000\r\n\r\npart'],
     ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n'],
-  ])('an answer %s that its instance does not finish is a broken stream, and the connection goes on', async (_kind, rest) => {
-    const app = await answering(`HTTP/1.1 200 OK\r\n${rest}`, (socket) => socket.destroy());
-    const session = await client([route('a', app)]);
-    for (let n = 0; n < 3; n++) await expect(ask(session)).rejects.toThrow();
-    expect(session.closed).toBe(false);
-  });
+  ])(
+    'an answer %s that its instance does not finish is a broken stream, and the connection goes on',
+    async (_kind, rest) => {
+      const app = await answering(`HTTP/1.1 200 OK\r\n${rest}`, (socket) => socket.destroy());
+      const session = await client([route('a', app)]);
+      for (let n = 0; n < 3; n++) await expect(ask(session)).rejects.toThrow();
+      expect(session.closed).toBe(false);
+    },
+  );
 
   test('HEAD, 204, 304, trailers and an answer before the answer keep their form', async () => {
     const app = await backend((req, res) => {
@@ -287,7 +294,13 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
     const app = await bareInstance(({ socket }) =>
       socket.on('data', (asked) => {
         const n = Number(/^GET \/(\d+)/.exec(String(asked))?.[1]);
-        socket.write(`HTTP/1.1 200 OK\r\n${odd[n]}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`.replace(/Transfer-Encoding: chunked\r\n\r\n.*/s, (rest) => odd[n]?.startsWith('Content-Length') ? '\r\nok' : rest), 'latin1');
+        socket.write(
+          `HTTP/1.1 200 OK\r\n${odd[n]}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`.replace(
+            /Transfer-Encoding: chunked\r\n\r\n.*/s,
+            (rest) => (odd[n]?.startsWith('Content-Length') ? '\r\nok' : rest),
+          ),
+          'latin1',
+        );
       }),
     );
     const session = await client([route('a', app)]);
