@@ -69,6 +69,20 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     expect(app.asked.length > 1).toBe(engine === 'haproxy');
   });
 
+  test('an upgrade that is not answered by the deadline of a drain gets 503', async () => {
+    const { apply, plane, port } = at();
+    const app = await echo('is silent');
+    await apply({ routes: [route('a', app)] });
+    const wire = await openWire(port());
+    wire.socket.write(ASK);
+    await until('the instance was asked', () => app.asked.length === 1);
+    await apply({ routes: [route('a', app, { weight: 0 })] });
+    expect(await plane.drained('shop', 'a', 50)).toEqual({ cut: 1, websockets: 0, streams: 0 });
+    await until('the answer', () => wire.received().includes('\r\n\r\n'));
+    expect(wire.received()).toMatch(/^HTTP\/1\.1 503 /);
+    await nothingLeft(app);
+  });
+
   test('another instance is asked where the first one refuses the connection', async () => {
     const { apply, port, status } = at();
     const dead = await backend();
