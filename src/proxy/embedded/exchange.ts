@@ -5,7 +5,7 @@ import type { Asker, InstanceConnection } from './http1/instance-connection.ts';
 import type { Head } from './http1/llhttp.ts';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
-import { type Refusal, refusalAnswer } from './refusal.ts';
+import { DRAIN_DEADLINE, type Refusal, refusalAnswer } from './refusal.ts';
 import type { Routed, Service } from './service.ts';
 
 /** Takes one request to an instance and its answer back, trying further instances where that is safe. */
@@ -81,7 +81,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
     if (this.#done) return;
     const connection = this.#connection;
     if (this.#status !== 0) this.#break();
-    else this.refuse(CUT);
+    else this.refuse(DRAIN_DEADLINE);
     connection?.destroy();
   }
 
@@ -329,11 +329,6 @@ function tooLarge(limit: number): Refusal {
   return { status: 413, reason: 'too-large', message: `the body is over ${limit} bytes` };
 }
 
-const CUT: Refusal = {
-  status: 503,
-  reason: 'drain-deadline',
-  message: 'the instance was taken out of service',
-};
 const NO_CONNECTION: Refusal = {
   status: 504,
   reason: 'connect-timeout',

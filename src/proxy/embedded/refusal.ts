@@ -14,6 +14,13 @@ export interface Refusal {
   close?: boolean;
 }
 
+/** A drain could not wait any longer for the answer to begin. */
+export const DRAIN_DEADLINE: Refusal = {
+  status: 503,
+  reason: 'drain-deadline',
+  message: 'the instance was taken out of service',
+};
+
 /** A refusal as an answer with a body. */
 export function refusalAnswer(refusal: Refusal): { head: AnswerHead; body: Buffer } {
   const body = Buffer.from(`${refusal.message}\n`);

@@ -4,7 +4,7 @@ import httpProxy from 'http-proxy';
 import type { RequestHead } from '../headers.ts';
 import type { InFlight, Instance } from '../instance.ts';
 import { LIMITS } from '../limits.ts';
-import { type Refusal, refuseRaw } from '../refusal.ts';
+import { DRAIN_DEADLINE, type Refusal, refuseRaw } from '../refusal.ts';
 import type { Routed, Service } from '../service.ts';
 import { PartingSocket } from './parting.ts';
 
@@ -88,6 +88,10 @@ class Upgrade implements Routed, InFlight {
 
   cut(): void {
     if (this.#done) return;
+    if (this.#status === 0) {
+      this.refuse(DRAIN_DEADLINE);
+      return;
+    }
     this.#service.broke();
     this.#ending = 'broken';
     this.#parting.destroy();

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { BALANCES } from '../../../../src/domain/traffic.ts';
 import { revisionListener } from '../../../support/http/backend.ts';
 import { startBareLoad } from '../../../support/http/bare-load.ts';
-import { ENGINES, stage } from '../engines.ts';
+import { ENGINES, sharedStage } from '../engines.ts';
 import { backend, route, until } from '../scene.ts';
 
 const REQUESTS = 10_000;
@@ -12,6 +12,9 @@ const REQUESTS = 10_000;
 const TOLERANCE = { embedded: 2, haproxy: 10 };
 
 describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
+  const at = sharedStage(open);
+  const atTwo = sharedStage((state) => open(state, 2));
+
   test.each([
     { weight: 1, balance: 'least-in-flight', workers: 1 },
     { weight: 5, balance: 'round-robin', workers: 1 },
@@ -21,7 +24,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   ] as const)(
     'of 10,000 requests a revision gets the $weight per cent of its weight, by $balance, with $workers worker(s)',
     async ({ weight, balance, workers }) => {
-      const { apply, url } = await stage((state) => open(state, workers));
+      const { apply, url } = workers === 1 ? at() : atTwo();
       const [stable, canary] = [await backend('1'), await backend('2')];
       await apply({
         traffic: { balance },
@@ -33,13 +36,14 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
       const ledger = await startBareLoad({ url: url(), connections: 16, requests: REQUESTS }).ended;
       expect(ledger.failures).toEqual([]);
       expect(ledger.ok).toBe(REQUESTS);
+      expect(stable.requests + canary.requests).toBe(REQUESTS);
       const off = Math.abs((ledger.revisions['2'] ?? 0) - (REQUESTS * weight) / 100);
       expect(off).toBeLessThanOrEqual(TOLERANCE[engine]);
     },
   );
 
   test('the share of a revision is its weight, however slow its instances are', async () => {
-    const { apply, url } = await stage(open);
+    const { apply, url } = at();
     const answer = revisionListener('2');
     const slow = await backend((req, res) => void setTimeout(() => answer(req, res), 20));
     await apply({
@@ -55,7 +59,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   });
 
   test.each(BALANCES)('by %s, instances alike all get their part', async (balance) => {
-    const { apply, url } = await stage(open);
+    const { apply, url } = at();
     const all = await Promise.all(['a', 'b', 'c', 'd'].map((name) => backend(name)));
     await apply({ traffic: { balance }, routes: all.map((each, i) => route(`i-${i}`, each)) });
     const { failures } = await startBareLoad({ url: url(), connections: 1, requests: 400 }).ended;
@@ -65,7 +69,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   });
 
   test('by round robin, they take turns also where one is busy', async () => {
-    const { apply, url } = await stage(open);
+    const { apply, url } = at();
     const waiting: ServerResponse[] = [];
     const busy = await backend((req, res) => {
       if (req.url === '/slow') waiting.push(res);
@@ -85,7 +89,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   test.each(
     engine === 'embedded' ? (['least-in-flight', 'power-of-two'] as const) : (['least-in-flight'] as const),
   )('by %s, a stuck instance gathers no requests', async (balance) => {
-    const { apply, url } = await stage(open);
+    const { apply, url } = at();
     const waiting: ServerResponse[] = [];
     const stuck = await backend((_req, res) => void waiting.push(res));
     await apply({

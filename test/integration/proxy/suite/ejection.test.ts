@@ -139,6 +139,26 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     expect(out).toBe(0);
   });
 
+  test('checks that would take out more than the floor leaves count for nothing; with HAProxy requests wait', async () => {
+    const { apply, status } = at();
+    const [a, b] = [await moody(), await moody()];
+    const check = { path: '/healthz', interval: 50, timeout: 500, healthy: 1, unhealthy: 2 };
+    await apply({ traffic: { check }, routes: [route('a', a.app), route('b', b.app)] });
+    await eventually('both are in', async () => (await usable()).every(Boolean));
+    for (const each of [a, b]) Object.assign(each, { health: 500, checks: 0 });
+    if (engine === 'haproxy') {
+      await eventually('both are out', async () => !(await usable()).some(Boolean));
+      const answer = ask();
+      await eventually('it waits', async () => (await status()).held === 1);
+      for (const each of [a, b]) each.health = 200;
+      expect(await answer).toBe('revision moody\n');
+      return;
+    }
+    await eventually('many checks have failed', async () => a.checks > 10 && b.checks > 10);
+    expect(await usable()).toEqual([true, true]);
+    for (let n = 0; n < 4; n++) expect(await ask()).toBe('revision moody\n');
+  });
+
   test('an instance that no check has answered yet takes no part with HAProxy, and does with the other', async () => {
     const { apply } = at();
     const app = await moody();

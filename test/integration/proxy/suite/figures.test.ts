@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { type Figures, LATENCY_BOUNDS } from '../../../../src/proxy/port.ts';
 import { type Backend, bodyOf } from '../../../support/http/backend.ts';
-import { ENGINES, eventually, type Stage, stage } from '../engines.ts';
+import { ENGINES, eventually, type Stage, sharedStage } from '../engines.ts';
 import { backend, openWire, route, until } from '../scene.ts';
 
 const PLANES = ENGINES.flatMap((each) =>
@@ -12,10 +12,10 @@ const PLANES = ENGINES.flatMap((each) =>
 );
 
 describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ engine, open, workers }) => {
-  const begin = () => stage((state) => open(state, workers));
+  const at = sharedStage((state) => open(state, workers));
 
   test('every answer is counted by instance, revision and class of its status, as the client counted it', async () => {
-    const { apply, plane, url, status } = await begin();
+    const { apply, plane, url, status } = at();
     const routes = [
       route('a', await answering('a'), { revision: 7 }),
       route('b', await answering('b'), { revision: 8 }),
@@ -57,7 +57,7 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
   });
 
   test('the time of each is in the histogram', async () => {
-    const { apply, plane, url } = await begin();
+    const { apply, plane, url } = at();
     const app = await backend((req, res) => void setTimeout(() => res.end(), req.url === '/slow' ? 120 : 0));
     await apply({ routes: [route('a', app)] });
     let seconds = 0;
@@ -76,7 +76,7 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
   });
 
   test('an instance that serves another revision is counted anew, and what it was is kept', async () => {
-    const { apply, plane, url } = await begin();
+    const { apply, plane, url } = at();
     const app = await backend('1');
     await apply({ routes: [route('a', app, { revision: 1 })] });
     for (let n = 0; n < 3; n++) await (await fetch(url())).text();
@@ -91,7 +91,7 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
   });
 
   test('what an instance has failed is counted as broken, retried or ejected', async () => {
-    const { apply, plane, port, url } = await begin();
+    const { apply, plane, port, url } = at();
     const dying = await backend((req) => req.socket.destroy());
     const dead = await backend();
     await dead.kill();
@@ -119,7 +119,7 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
   });
 
   test('a WebSocket is counted by its answer, 101, and one that was refused by its own', async () => {
-    const { apply, plane, port, status } = await begin();
+    const { apply, plane, port, status } = at();
     const app = await backend('1');
     const verifyClient = ({ req }: { req: IncomingMessage }) => req.url !== '/forbidden';
     new WebSocketServer({ server: app.server, verifyClient });
@@ -140,7 +140,7 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
   });
 
   test('requests in flight, drains, holds and refusals are in the status', async () => {
-    const { apply, plane, url, status } = await begin();
+    const { apply, plane, url, status } = at();
     const waiting: (() => void)[] = [];
     const app = await backend((_req, res) => void waiting.push(() => res.end()));
     await apply({ routes: [route('a', app), route('b', app)] });
