@@ -217,6 +217,7 @@ function bad(message: string): Refusal {
 
 const CONNECTION_ONLY = new Set([
   'connection',
+  'http2-settings',
   'keep-alive',
   'proxy-connection',
   'proxy-authenticate',
@@ -235,7 +236,6 @@ const KNOWN = new Map(
     'content-length',
     'expect',
     'trailer',
-    'http2-settings',
     'x-forwarded-for',
     'x-forwarded-proto',
     'x-forwarded-host',

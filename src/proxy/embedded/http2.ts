@@ -27,6 +27,7 @@ export class Http2Connection {
     this.#remote = addressOf(socket);
     this.#session = performServerHandshake(socket, {
       maxHeaderListPairs: LIMITS.http2.headers,
+      maxSessionMemory: LIMITS.http2.memory,
       settings: {
         maxConcurrentStreams: LIMITS.http2.streams,
         maxHeaderListSize: site.longestHead,
@@ -114,7 +115,9 @@ class Http2Stream implements Downstream {
       this.#deadline = Number.POSITIVE_INFINITY;
       this.#exchange?.resume();
     });
-    stream.on('wantTrailers', () => stream.sendTrailers(Object.fromEntries(this.#trailers)));
+    stream.on('wantTrailers', () => {
+      if (this.#open) stream.sendTrailers(Object.fromEntries(this.#trailers));
+    });
     stream.once('close', () => {
       onClosed();
       this.#exchange?.abandon();
@@ -230,13 +233,16 @@ class Http2Stream implements Downstream {
   }
 }
 
+/** A header that comes several times is one list; Node throws where it knows that there can only be one. */
 function headersOf(answer: AnswerHead): OutgoingHttpHeaders {
   const headers: Record<string, string | number | string[]> = Object.create(null);
   headers[constants.HTTP2_HEADER_STATUS] = answer.status;
   eachHeader(answer, (name, value) => {
     const lower = name.toLowerCase();
     const before = headers[lower];
-    headers[lower] = before === undefined ? value : [before, value].flat().map(String);
+    if (before === undefined) headers[lower] = value;
+    else if (lower === 'set-cookie') headers[lower] = [before, value].flat().map(String);
+    else headers[lower] = `${before}, ${value}`;
   });
   return headers;
 }
@@ -250,7 +256,9 @@ function fieldsOf(raw: string[]): Fields {
     if (name === constants.HTTP2_HEADER_AUTHORITY) authority = value;
     else if (!name.startsWith(':')) pairs.push([name, value]);
   }
-  if (authority !== undefined && !pairs.some(([name]) => name === 'host')) pairs.push(['Host', authority]);
+  // a Host header that says something else is one too many
+  if (authority !== undefined && !pairs.some(([name, value]) => name === 'host' && value === authority))
+    pairs.push(['Host', authority]);
   return {
     count: pairs.length,
     name: (index) => pairs[index]?.[0] ?? '',

@@ -18,8 +18,8 @@ export const LIMITS = {
   freeBuffers: 64,
   /** up to this size it is cheaper to copy parts together than to write them one by one */
   copied: 16_384,
-  /** of a client's HTTP/2 connection */
-  http2: { headers: 200, streams: 128, window: 4 << 20 },
+  /** of a client's HTTP/2 connection; its memory in megabytes: what all its streams may have buffered, and some more */
+  http2: { headers: 200, streams: 128, window: 4 << 20, memory: 64 },
   /** the longest that the rest of an upload is read and thrown away after an early answer */
   linger: 30_000,
   /** for a client to close, once it was told to */

@@ -123,6 +123,10 @@ export class InstanceConnection {
       return used;
     }
     const head = this.#parser.take();
+    if (head.status < 100 || head.status > 599) {
+      this.#break(new Error(`its answer has the status ${head.status}`), true);
+      return MORE;
+    }
     if (head.status < 200) {
       this.#parser.reset();
       if (head.status === 101) this.#break(new Error('it changed the protocol unasked'), true);

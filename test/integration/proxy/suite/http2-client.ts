@@ -14,6 +14,8 @@ export async function connectHttp2(port: number): Promise<ClientHttp2Session> {
     rejectUnauthorized: false,
     host: '127.0.0.1',
     settings: { enablePush: false },
+    // of the client of these tests, which sends whole bodies at once
+    maxSessionMemory: 1_000,
   } as object);
   onTestFinished(() => session.destroy());
   session.on('error', () => undefined);
