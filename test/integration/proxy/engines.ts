@@ -38,7 +38,7 @@ export interface Stage {
 }
 
 /** What of a table is not as usual. */
-type Change = Omit<Partial<RoutingTable>, 'traffic'> & {
+export type Change = Omit<Partial<RoutingTable>, 'traffic'> & {
   routes: Route[];
   traffic?: Partial<TrafficPolicy>;
 };

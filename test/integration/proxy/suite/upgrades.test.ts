@@ -7,7 +7,7 @@ import { backend, openWire, route, until } from '../scene.ts';
 const ASK =
   'GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
 
-describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
+describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
   const at = sharedStage(open);
 
   const inFlight = async () => (await at().status()).routes.reduce((sum, each) => sum + each.inFlight, 0);
