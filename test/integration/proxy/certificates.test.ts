@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect as connectPlain, createServer, type Socket } from 'node:net';
@@ -10,7 +9,6 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { UnideployError } from '../../../src/errors.ts';
-import { serveTcp } from '../../../src/proxy/embedded/tcp.ts';
 import { type CertificateEntry, Certificates } from '../../../src/proxy/embedded/tls/certificates.ts';
 import { secure } from '../../../src/proxy/embedded/tls/secure.ts';
 import { Edge } from './edge.ts';
@@ -393,33 +391,6 @@ test('a certificate that has expired is served, and its days are negative', asyn
   const { certificates: kept } = certificates();
   kept.apply([entry('shop', made.shop)]);
   expect(kept.expiries(Date.now() + 31 * 86_400_000)).toMatchObject([{ service: 'shop', days: -2 }]);
-});
-
-test('connections of a service that does not speak HTTP can come by TLS', async () => {
-  const { certificates: kept } = certificates();
-  kept.apply([entry('shop', made.shop)]);
-  const app = createServer({ allowHalfOpen: true }, (socket) => {
-    const pieces: Buffer[] = [];
-    socket.on('data', (piece) => pieces.push(piece));
-    socket.once('end', () => socket.end(Buffer.concat(pieces)));
-    socket.on('error', () => undefined);
-  });
-  app.listen(0, '127.0.0.1');
-  await once(app, 'listening');
-  onTestFinished(() => {
-    app.close();
-  });
-  const routes = [route('a', app.address() as AddressInfo)];
-  const edge = await Edge.tcp(routes);
-  const port = await listener(kept, (socket) => serveTcp(edge.service, socket));
-  const socket = await handshake(port, 'shop.example', { allowHalfOpen: true });
-  const message = randomBytes(1 << 20);
-  const pieces: Buffer[] = [];
-  socket.on('data', (piece) => pieces.push(piece));
-  socket.end(message);
-  await once(socket, 'end');
-  expect(Buffer.concat(pieces).equals(message)).toBe(true);
-  await until('nothing is in flight', () => edge.inFlight(routes).length === 0);
 });
 
 test('a WebSocket that came by TLS is told to go as any other', async () => {

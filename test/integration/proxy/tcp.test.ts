@@ -92,62 +92,6 @@ async function client(edge: Edge): Promise<Wire & { ended: () => boolean; error:
 
 const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-test('what is sent comes back, and the connection counts as in flight until both sides are closed', async () => {
-  const app = await echo();
-  const routes = [route('a', app)];
-  const edge = await Edge.tcp(routes);
-  const wire = await client(edge);
-  wire.socket.write('one');
-  await until('the echo', () => wire.received() === 'one');
-  expect(edge.inFlight(routes)).toHaveLength(1);
-  wire.socket.end('two');
-  await until('the rest', () => wire.received() === 'onetwo' && wire.closed());
-  await until('nothing is in flight', () => edge.inFlight(routes).length === 0);
-  expect(app.open()).toBe(0);
-  expect(edge.service).toMatchObject({ requests: 1, failures: 0 });
-});
-
-test('an instance that speaks first is heard by a client that says nothing', async () => {
-  const edge = await Edge.tcp([route('a', await instance((socket) => socket.write('220 ready')))]);
-  const wire = await client(edge);
-  await until('the greeting', () => wire.received() === '220 ready');
-});
-
-test('a client that has ended its side still hears the instance', async () => {
-  const app = await instance((socket) => {
-    socket.resume().once('end', () => socket.write('all of it has come'));
-  });
-  const routes = [route('a', app)];
-  const edge = await Edge.tcp(routes);
-  const wire = await client(edge);
-  wire.socket.end('everything');
-  await until('the answer to the end', () => wire.received() === 'all of it has come');
-  expect(edge.inFlight(routes)).toHaveLength(1);
-  app.sockets[0]?.end(', bye');
-  await until('the end', () => wire.closed());
-  expect(wire.received()).toBe('all of it has come, bye');
-  await until('nothing is in flight', () => edge.inFlight(routes).length === 0);
-});
-
-test('an instance that has ended its side still hears the client', async () => {
-  let heard = '';
-  const app = await instance((socket) => {
-    socket.on('data', (piece) => {
-      heard += piece;
-    });
-    socket.end('that is all');
-  });
-  const routes = [route('a', app)];
-  const edge = await Edge.tcp(routes);
-  const wire = await client(edge);
-  await until('the end of the instance', () => wire.received() === 'that is all' && wire.ended());
-  wire.socket.write('but I');
-  await until('the client is heard', () => heard === 'but I');
-  wire.socket.end(' have more');
-  await until('the rest', () => heard === 'but I have more');
-  await until('nothing is in flight', () => edge.inFlight(routes).length === 0 && app.open() === 0);
-});
-
 test('a slow reader bounds what its sender can send, both ways, and nothing is lost', async () => {
   const app = await instance((socket) => socket.pause());
   const edge = await Edge.tcp([route('a', app)]);
@@ -195,17 +139,6 @@ test('a slow reader bounds what its sender can send, both ways, and nothing is l
   }
 });
 
-test('a refused connection goes to another instance, with all that the client has sent meanwhile', async () => {
-  const routes = [route('dead', await nobody()), route('good', await echo())];
-  const edge = await Edge.tcp(routes);
-  for (let n = 0; n < 4; n++) {
-    const wire = await client(edge);
-    wire.socket.end(`hello ${n}`);
-    await until('the echo', () => wire.received() === `hello ${n}` && wire.closed());
-  }
-  expect(edge.service).toMatchObject({ requests: 4, failures: 0 });
-});
-
 test('an instance that takes no connection in time is passed over', async () => {
   const { port } = await full();
   const good = await echo();
@@ -227,13 +160,6 @@ test('where every instance refuses, the connection is closed', async () => {
   expect(edge.service).toMatchObject({ requests: 1, failures: 1 });
   expect(edge.inFlight(routes)).toEqual([]);
   expect(edge.clients.size).toBe(0);
-});
-
-test('a service without an instance closes the connection', async () => {
-  const edge = await Edge.tcp([]);
-  const wire = await client(edge);
-  await until('the end', () => wire.ended() || wire.closed());
-  expect(edge.service.failures).toBe(1);
 });
 
 test('resets are passed on as resets', async () => {
@@ -295,39 +221,4 @@ test('a client that goes on sending to an instance that has answered and gone ge
   wire.socket.end('enough');
   await until('nothing is in flight', () => edge.inFlight(routes).length === 0 && edge.clients.size === 0);
   expect(wire.error()).toBeUndefined();
-});
-
-test('a drain waits for connections, and cuts what is left at its deadline', async () => {
-  const app = await echo();
-  const routes = [route('a', app)];
-  const edge = await Edge.tcp(routes);
-  const [short, long] = [await client(edge), await client(edge)];
-  for (const wire of [short, long]) wire.socket.write('x');
-  await until('both are served', () => short.received() === 'x' && long.received() === 'x');
-  edge.apply({ routes: [route('a', app, { weight: 0 })] });
-  const drained = edge.service.drained('a', 300);
-  short.socket.end('bye');
-  await until('the first ends by itself', () => short.received() === 'xbye');
-  expect(await drained).toMatchObject({ cut: 1 });
-  // an end would pass for that of the whole answer
-  await until('the other is cut', () => long.error() === 'ECONNRESET');
-  await until('on both sides', () => app.open() === 0);
-  const none = edge.service.drained('a', 60_000);
-  expect(await none).toMatchObject({ cut: 0 });
-});
-
-test('held connections wait, and go on when there is an instance', async () => {
-  const app = await echo();
-  const routes = [route('a', app)];
-  const edge = await Edge.tcp(routes);
-  edge.apply({ routes, hold: true });
-  const [stays, leaves] = [await client(edge), await client(edge)];
-  stays.socket.end('patient');
-  await until('both wait', () => edge.service.hold.size === 2);
-  leaves.socket.resetAndDestroy();
-  await until('one has gone', () => edge.service.hold.size === 1);
-  expect(app.sockets).toHaveLength(0);
-  edge.apply({ routes });
-  await until('the echo', () => stays.received() === 'patient' && stays.closed());
-  expect(app.sockets).toHaveLength(1);
 });

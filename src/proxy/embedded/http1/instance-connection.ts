@@ -192,6 +192,7 @@ export class InstanceConnection {
   }
 
   #end(trailers: Head | undefined): void {
+    if (this.#destroyed) return;
     const asker = this.#asker;
     const reusable = this.#keepAlive && this.#sent && this.#left !== 'close';
     this.#asker = undefined;

@@ -61,7 +61,7 @@ export class Parser {
 
   /** Goes on to the chunked body of the head that was read. */
   startChunks(): void {
-    llhttp.llhttp_resume(this.#state);
+    if (!this.#freed) llhttp.llhttp_resume(this.#state);
   }
 
   /**
@@ -84,11 +84,11 @@ export class Parser {
 
   /** Makes it ready for the next message. */
   reset(): void {
-    llhttp.llhttp_reset(this.#state);
+    if (!this.#freed) llhttp.llhttp_reset(this.#state);
     this.#forget();
   }
 
-  /** Gives its memory back: it must not be used afterwards. Idempotent. */
+  /** Gives its memory back, which others get: afterwards it reads nothing, and all it is given is BROKEN. Idempotent. */
   free(): void {
     if (!this.#freed) llhttp.llhttp_free(this.#state);
     this.#freed = true;
@@ -96,6 +96,7 @@ export class Parser {
 
   /** Whoever is told of the result may parse something else in the same memory: nobody is called from within. */
   #execute(piece: Buffer): number {
+    if (this.#freed) return FREED;
     spans = this.#spans;
     offset = this.#length;
     bodySpans.length = 0;
@@ -233,6 +234,8 @@ interface WebAssemblyApi {
 
 /** llhttp's HPE_PAUSED: our callbacks stop it at the end of a head, and of a message */
 const PAUSED = 21;
+/** none of llhttp's */
+const FREED = -1;
 const MOST_TRAILERS = 65_536;
 /** bytes that are parsed at once in search of the end of a head */
 const STEP = 4_096;

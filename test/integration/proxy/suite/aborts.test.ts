@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { ENGINES, eventually, sharedStage } from '../engines.ts';
 import { backend, route, until } from '../scene.ts';
-import { answering, answerTo, bareInstance, dial } from './wire.ts';
+import { answering, answerTo, bareInstance, deadPort, dial } from './wire.ts';
 
 const ASK = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 /** at once: what an instance has to wait, at most, in milliseconds */
 const ONCE = 1_000;
 
-describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
+describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   const at = sharedStage(open);
   const nothingInFlight = () =>
     eventually('nothing is in flight', async () =>
@@ -19,6 +19,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
       ['before its answer', ASK, ''],
       ['within its answer', ASK, 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart'],
       ['within a chunked answer', ASK, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n'],
+      ['within an answer until the end', ASK, 'HTTP/1.1 200 OK\r\n\r\npart'],
       ['within its upload', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart', ''],
       [
         'within a chunked upload',
@@ -74,6 +75,15 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
       // HTTP/1.0 knows an end of the body by that of the connection: then it has to be a length that is missed
       expect(answer).toMatch(/\r\n(content-length: 1000|transfer-encoding: chunked)\r\n/i);
     }
+  });
+
+  test('where every instance refuses, the client is told, and its request is counted', async () => {
+    await at().apply({ routes: [route('a', await deadPort()), route('b', await deadPort())] });
+    const answer = await fetch(at().url(), { method: 'POST', body: 'x' });
+    expect(answer.status).toBe(engine === 'embedded' ? 502 : 503);
+    expect(answer.headers.get('x-unideploy-proxy')).toBe('no-instance');
+    await eventually('it is counted', async () => (await at().status()).failures === 1);
+    expect((await at().status()).requests).toBe(1);
   });
 
   test('an answer that is no HTTP is answered for with 502', async () => {

@@ -271,7 +271,8 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
       );
     for (const headers of [
       { ':path': '/#x' },
-      { ':authority': 'a', host: 'b' },
+      // HAProxy takes the first, and says nothing of the other
+      ...(engine === 'embedded' ? [{ ':authority': 'a', host: 'b' }] : []),
       { ':authority': 'a/b' },
       { content_length: '3' },
       { 'content-length': '3' },

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { DEFAULT_TRAFFIC } from '../../../../src/domain/traffic.ts';
 import { startLoad } from '../../../support/http/load.ts';
-import { ENGINES, eventually, sharedStage } from '../engines.ts';
+import { type Change, ENGINES, eventually, sharedStage } from '../engines.ts';
 import { backend, openWire, route, until } from '../scene.ts';
 
 describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
@@ -24,11 +24,14 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
     ['a fractional weight', { routes: [{ ...route('a', { port: 1 }), weight: 0.5 }] }],
     ['port 0 of a route', { routes: [route('a', { port: 0 })] }],
     ['one instance twice', { routes: [route('a', { port: 1 }), route('a', { port: 2 })] }],
+    ['a negative weight', { routes: [route('a', { port: 1 }, { weight: -1 })] }],
     ['a field nobody knows', { routes: [], colour: 'red' }],
+    ['a policy nobody knows', { routes: [], traffic: { colour: 'red' } }],
+    ['a version that is none', { routes: [], version: 1e300 }],
   ])('a table with %s is refused whole', async (_what, change) => {
     const { apply, url } = at();
     const { version } = await apply({ routes: [route('a', await backend('1'))] });
-    await expect(apply({ ...change, version: version + 99 })).rejects.toMatchObject({
+    await expect(apply({ version: version + 99, ...(change as Change) })).rejects.toMatchObject({
       code: 'UD_TABLE_REFUSED',
     });
     expect((await fetch(url())).status).toBe(200);

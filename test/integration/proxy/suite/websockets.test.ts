@@ -9,7 +9,7 @@ import type { Route } from '../../../../src/proxy/port.ts';
 import { ENGINES, eventually, sharedStage } from '../engines.ts';
 import { backend, route, until } from '../scene.ts';
 import { certificate } from './certificate.ts';
-import { answering, answerTo, bareInstance, deadPort, dial } from './wire.ts';
+import { answering, bareInstance, deadPort, dial, headOf } from './wire.ts';
 
 const ASK = [
   'GET /chat HTTP/1.1',
@@ -125,7 +125,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
   test('an upgrade that is not answered in time is answered for with 504', async () => {
     const timeouts = { ...DEFAULT_TRAFFIC.timeouts, response: 300 };
     await at().apply({ traffic: { timeouts }, routes: [route('a', await bareInstance())] });
-    const answer = await answerTo(at().port(), ASK);
+    const answer = await headOf(at().port(), ASK);
     expect(answer).toMatch(/^HTTP\/1\.1 504 /);
     expect(answer).toMatch(/x-unideploy-proxy: response-timeout/i);
     await nothingInFlight();
@@ -146,7 +146,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
   test('an instance that dies before it answers the upgrade is answered for with 502', async () => {
     const app = await bareInstance(({ socket }) => socket.once('data', () => socket.destroy()));
     await at().apply({ routes: [route('a', app)] });
-    expect(await answerTo(at().port(), ASK)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(await headOf(at().port(), ASK)).toMatch(/^HTTP\/1\.1 502 /);
     await nothingInFlight();
   });
 
