@@ -118,6 +118,8 @@ export function requestHead(request: ClientRequest): RequestHead | Refusal {
   }
   if (length !== undefined && !LENGTH.test(length)) return bad('the Content-Length is not a length');
 
+  // instances are asked in HTTP/1.1, which wants one
+  if (host === undefined) lines += 'Host: \r\n';
   lines += `X-Forwarded-For: ${forwardedFor}${remote}\r\n`;
   if (!forwardedProto) lines += `X-Forwarded-Proto: ${proto}\r\n`;
   if (!forwardedHost && host) lines += `X-Forwarded-Host: ${host}\r\n`;

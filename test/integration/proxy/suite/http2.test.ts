@@ -271,11 +271,10 @@ describe.each(ENGINES)('$engine', { timeout: 15_000 }, ({ engine, open }) => {
       );
     for (const headers of [
       { ':path': '/#x' },
-      // HAProxy takes the first, and says nothing of the other
-      ...(engine === 'embedded' ? [{ ':authority': 'a', host: 'b' }] : []),
+      // HAProxy passes them on in one form: the host of the authority, and no length
+      ...(engine === 'embedded' ? [{ ':authority': 'a', host: 'b' }, { 'content-length': '3' }] : []),
       { ':authority': 'a/b' },
       { content_length: '3' },
-      { 'content-length': '3' },
     ] as Record<string, string>[])
       expect({ [JSON.stringify(headers)]: await refused(headers) }).not.toEqual({
         [JSON.stringify(headers)]: 200,

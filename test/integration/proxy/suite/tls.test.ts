@@ -8,7 +8,7 @@ import { backend, route, until } from '../scene.ts';
 import { certificate, type Pair, replace } from './certificate.ts';
 import { bareInstance, dial, listenTo } from './wire.ts';
 
-describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
+describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
   const at = sharedStage(open);
 
   async function serve(service: string, tls: Pair): Promise<void> {
@@ -91,7 +91,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
     const { serial } = await served('shop.test');
     await writeFile(own.certificate, 'nonsense');
     const log = () => readFile(join(at().state, 'proxy.log'), 'utf8').catch(() => '');
-    await eventually('the log tells of it', async () => (await log()).includes(own.certificate));
+    await eventually('the log tells of it', async () => /"level":"(error|warn)".*shop/.test(await log()));
     expect(await served('shop.test')).toEqual({ name: 'shop.test', serial });
     expect(await nameFor('blog.test')).toBe('blog.test');
     expect(await ask(await shakeHands('blog.test'), 'blog.test')).toBe('blog');
@@ -103,7 +103,8 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
     const [good, other] = [await certificate('shop.test'), await certificate('blog.test')];
     await serve('shop', good);
     const bad = { certificate: good.certificate, key: other.key };
-    for (const service of ['blog', 'shop'])
+    // HAProxy goes on with the last good one of a service that has one
+    for (const service of engine === 'embedded' ? ['blog', 'shop'] : ['blog'])
       await expect(serve(service, bad)).rejects.toMatchObject({ code: 'UD_TLS' });
     await expect(serve('blog', { ...other, key: '/nowhere' })).rejects.toMatchObject({ code: 'UD_TLS' });
     expect(await nameFor('shop.test')).toBe('shop.test');
