@@ -30,7 +30,9 @@ export function refusalLines(tls: boolean): string[] {
     'http-response lua.named_response if { res.fhdr(connection) -m found } !{ res.fhdr(connection) -i upgrade }',
     ...CONNECTION_ONLY.map((name) => `http-response del-header ${name}`),
     // an absolute target: HAProxy has compared its host with the header
-    'http-request set-uri %[pathq] if { url -m beg -i http:// } or { url -m beg -i https:// }',
+    'acl absolute url -m beg -i http:// https://',
+    'http-request set-uri /%[pathq] if absolute !{ path -m beg / }',
+    'http-request set-uri %[pathq] if absolute',
   ];
 }
 
