@@ -1,11 +1,14 @@
 import type { TrafficPolicy } from '../../domain/traffic.ts';
 import type { Drained, Figures, Route } from '../port.ts';
 import { type InFlight, Instance } from './instance.ts';
+import { LIMITS } from './limits.ts';
 
 /** The instances of one service: those of its table, and those that have left it and are still busy. */
 export class Instances {
   readonly #all = new Map<string, Instance>();
   #inTable = new Set<Instance>();
+  /** of instances that have gone: a revision is judged by them, too */
+  readonly #past: Figures[] = [];
   readonly #waiters = new Set<() => void>();
   readonly #ejections: (instance: Instance) => number;
 
@@ -68,7 +71,7 @@ export class Instances {
   }
 
   figures(): Figures[] {
-    return [...this.#all.values()].flatMap((instance) => instance.figures(this.#ejections(instance)));
+    return [...this.#past, ...[...this.#all.values()].flatMap((instance) => this.#figuresOf(instance))];
   }
 
   /** Cuts everything and closes every connection. */
@@ -133,6 +136,12 @@ export class Instances {
     if (instance.inFlight.size > 0 || this.#inTable.has(instance)) return;
     instance.closeIdle();
     this.#all.delete(keyOf(instance));
+    this.#past.push(...this.#figuresOf(instance));
+    this.#past.splice(0, this.#past.length - LIMITS.past);
+  }
+
+  #figuresOf(instance: Instance): Figures[] {
+    return instance.figures(this.#ejections(instance));
   }
 }
 

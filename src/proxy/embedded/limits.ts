@@ -26,6 +26,8 @@ export const LIMITS = {
   closing: 5_000,
   /** between two looks at deadlines */
   tick: 250,
+  /** instances that have gone whose figures are kept */
+  past: 1_000,
   /** idle client connections stay open this long after a listener stopped: requests already on the wire still get an answer */
   closeIdleAfter: 1_000,
   /** requests in flight when the process is told to end, or a service moves to another port */

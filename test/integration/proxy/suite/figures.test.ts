@@ -57,6 +57,19 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
     expect(await status()).toMatchObject({ requests: 300, failures: 0 });
   });
 
+  test('what an instance has counted stays when it has left the table: a revision is judged by it', async () => {
+    const { apply, plane, url } = at();
+    await apply({ routes: [route('a', await answering('a'), { revision: 7 })] });
+    await (await fetch(`${url()}200`)).text();
+    await countedInAll(plane, 1);
+    await apply({ routes: [route('b', await answering('b'), { revision: 8 })] });
+    await plane.drained('shop', 'a', 5_000);
+    await (await fetch(`${url()}200`)).text();
+    await countedInAll(plane, 2);
+    const figures = await plane.figures('shop');
+    expect(figures.filter(({ status }) => status['2xx'] > 0).map(({ revision }) => revision)).toEqual([7, 8]);
+  });
+
   test('the time of each is in the histogram', async () => {
     const { apply, plane, url } = at();
     const app = await backend((req, res) => void setTimeout(() => res.end(), req.url === '/slow' ? 120 : 0));
