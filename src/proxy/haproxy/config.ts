@@ -36,7 +36,6 @@ defaults
   log global
   timeout connect 5s
   timeout client ${longest(({ traffic }) => traffic.timeouts.body)}
-  timeout client-fin 10s
   timeout http-request ${longest(({ traffic }) => traffic.timeouts.head)}
   timeout http-keep-alive ${longest(({ traffic }) => traffic.timeouts.idle)}
   timeout server 60s
@@ -52,8 +51,15 @@ ${sorted.flatMap((table) => backendLines(table, files, servers)).join('\n')}
 `;
 }
 
-/** Without `http-no-delay` an event waits 200 ms for the next one. */
-const HTTP_OPTIONS = '  option idle-close-on-response\n  option http-no-delay\n';
+/**
+ * Without `http-no-delay` an event waits 200 ms for the next one. Who has closed its sending side has gone, as for the
+ * embedded engine: an instance that does not close in turn is not waited for.
+ */
+const HTTP_OPTIONS = `  option idle-close-on-response
+  option http-no-delay
+  timeout client-fin 1s
+  timeout server-fin 1s
+`;
 
 /** A head has to fit beside what HAProxy keeps for rewriting; it answers one that does not with 400. */
 function bufferSize(head: number): number {
