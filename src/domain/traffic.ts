@@ -34,7 +34,7 @@ export interface Match {
 }
 
 /** Either that host is asked for, or the request carries that header. */
-export interface Preview {
+interface Preview {
   host: string | null;
   header: { name: string; value: string } | null;
 }
@@ -69,7 +69,7 @@ export interface HoldPolicy {
   health: string | null;
 }
 
-export interface Timeouts {
+interface Timeouts {
   connect: number;
   /** from the last byte of the request to the head of the answer */
   response: number;

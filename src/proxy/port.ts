@@ -53,7 +53,7 @@ export interface TableStatus {
   routes: RouteStatus[];
 }
 
-export interface RouteStatus extends Route {
+interface RouteStatus extends Route {
   inFlight: number;
   /** false: taken out, by its answers to checks or to requests */
   usable: boolean;
