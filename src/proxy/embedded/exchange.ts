@@ -126,7 +126,10 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
     if (chunked) this.#connection.writeBody(`${piece.length.toString(16)}\r\n`);
     const taken = this.#connection.writeBody(piece);
     if (chunked) this.#connection.writeBody('\r\n');
-    if (!taken) this.#downstream.pauseBody();
+    if (taken) return;
+    this.#downstream.pauseBody();
+    // it has to read on, or to answer
+    if (this.#status === 0) this.#wait(this.#service.policy.timeouts.response);
   }
 
   onBodyEnd(): void {
@@ -137,7 +140,9 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
   }
 
   onDrain(): void {
-    if (!this.#done && !this.#downstream.bodyRead) this.#downstream.resumeBody();
+    if (this.#done || this.#downstream.bodyRead) return;
+    this.#deadline = Number.POSITIVE_INFINITY;
+    this.#downstream.resumeBody();
   }
 
   onInformed(head: Head): void {
