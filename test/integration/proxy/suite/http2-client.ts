@@ -14,6 +14,8 @@ export async function connectHttp2(port: number): Promise<ClientHttp2Session> {
     rejectUnauthorized: false,
     host: '127.0.0.1',
     settings: { enablePush: false },
+    // in megabytes: Node's own bound is below what the tests send at once
+    maxSessionMemory: 100,
   } as object);
   onTestFinished(() => session.destroy());
   session.on('error', () => undefined);
