@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -158,4 +159,19 @@ test('workers that die as soon as they start are started again ever more slowly'
   const waits = log.filter(({ message }) => message === 'a worker is replaced').map(({ wait }) => wait);
   expect(waits.slice(0, 4)).toEqual([0, 200, 400, 800]);
   expect(waits.length).toBeLessThan(10);
+});
+
+test('a data plane that is stopped in the midst of an upgrade leaves nothing', async () => {
+  const { state, plane, another, processes, primary } = await home({ workers: 1 });
+  await plane.ensure();
+  await plane.apply(table(1, { routes: [route('a', await backend('1'))] }));
+  await primary();
+  const upgrade = another()
+    .upgrade()
+    .catch((error: unknown) => error);
+  await until('the new one is there', () => processes().some(({ words }) => words.includes('--heir')));
+  await plane.stop();
+  await upgrade;
+  await until('all have ended', () => processes().length === 0, 40_000);
+  expect(existsSync(join(state, 'proxy.sock'))).toBe(false);
 });
