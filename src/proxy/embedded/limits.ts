@@ -42,6 +42,8 @@ export const LIMITS = {
   /** a worker that ends before it is as old as this is started again more and more slowly, up to `slowestStart` */
   quickEnd: 1_000,
   slowestStart: 5_000,
+  /** how long a table waits for a worker that could take it, while all are being replaced */
+  anyWorker: 10_000,
   /** until the successor's workers all serve */
   succession: 15_000,
 } as const;

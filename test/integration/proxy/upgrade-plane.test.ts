@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -178,4 +179,19 @@ test('a WebSocket from before an upgrade goes on, and is told to go after its gr
   socket.send('still here');
   expect(String((await once(socket, 'message'))[0])).toBe('still here');
   expect((await closed)[0]).toBe(1001);
+});
+
+test('a data plane that is stopped in the midst of an upgrade leaves nothing', async () => {
+  const { state, plane, another, processes, primary } = await home({ workers: 1 });
+  await plane.ensure();
+  await plane.apply(table(1, { routes: [route('a', await backend('1'))] }));
+  await primary();
+  const upgrade = another()
+    .upgrade()
+    .catch((error: unknown) => error);
+  await until('the new one is there', () => processes().some(({ words }) => words.includes('--heir')));
+  await plane.stop();
+  await upgrade;
+  await until('all have ended', () => processes().length === 0, 40_000);
+  expect(existsSync(join(state, 'proxy.sock'))).toBe(false);
 });

@@ -70,7 +70,7 @@ class DataPlaneProcess {
       log('error', 'another data plane serves this state directory', { socket });
       process.exit(5);
     }
-    await writePid(this.#files, process.pid);
+    writePid(this.#files, process.pid);
     log('info', 'data plane started', { pid: process.pid, socket });
     await this.#primary.start();
   }
@@ -92,7 +92,13 @@ class DataPlaneProcess {
   }
 
   async #upgrade(entry = process.argv[1] ?? ''): Promise<{ pid: number }> {
-    const options = { entry, args: this.#heirArgs, files: this.#files, answers: this.#primary.serving };
+    const options = {
+      entry,
+      args: this.#heirArgs,
+      files: this.#files,
+      answers: this.#primary.serving,
+      wanted: () => !this.#ending,
+    };
     const { pid } = await this.#primary.handOver((estate, sockets) =>
       startSuccessor(options, estate, sockets),
     );

@@ -1,4 +1,4 @@
-import { rename, writeFile } from 'node:fs/promises';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UnideployError } from '../../../errors.ts';
 
@@ -30,9 +30,9 @@ export function planeFiles(state: string): PlaneFiles {
 }
 
 /** Whole, or not at all: it is read while it is written. */
-export async function writePid({ pid: file }: PlaneFiles, pid: number): Promise<void> {
-  await writeFile(`${file}.new`, `${pid}\n`);
-  await rename(`${file}.new`, file);
+export function writePid({ pid: file }: PlaneFiles, pid: number): void {
+  writeFileSync(`${file}.new`, `${pid}\n`);
+  renameSync(`${file}.new`, file);
 }
 
 /** 107 bytes fit a unix socket's address; `claim` appends a process id and a word. */

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { rename } from 'node:fs/promises';
+import { renameSync } from 'node:fs';
 import { UnideployError } from '../../../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type Answers, Channel, Gone } from './channel.ts';
@@ -15,6 +15,8 @@ export interface SuccessionOptions {
   files: PlaneFiles;
   /** what it may ask of this process, as long as this one lives */
   answers: Answers<ServingCalls>;
+  /** false: this process has been told to end meanwhile, and leaves nothing */
+  wanted: () => boolean;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface SuccessionOptions {
  * nothing has changed (UD_PROXY_FAILED, with what it said last).
  */
 export async function startSuccessor(
-  { entry, args, files, answers }: SuccessionOptions,
+  { entry, args, files, answers, wanted }: SuccessionOptions,
   estate: Estate,
   sockets: number[],
 ): Promise<Heir> {
@@ -37,13 +39,14 @@ export async function startSuccessor(
   const channel = new Channel<SuccessorCalls>(child, answers);
   try {
     const heir = await Promise.race([channel.call('inherit', [estate]), late()]);
-    await writePid(files, heir.pid);
-    await rename(heir.socket, files.socket);
+    if (!wanted()) throw new Error('this one is ending');
+    // at once: being told to end must come before this, or after it
+    writePid(files, heir.pid);
+    renameSync(heir.socket, files.socket);
     return heir;
   } catch (error) {
     child.kill('SIGKILL');
     await channel.closed;
-    await writePid(files, process.pid);
     const cause = error instanceof Gone ? 'it ended' : (error as Error).message;
     throw new UnideployError(
       'UD_PROXY_FAILED',

@@ -14,13 +14,8 @@ export async function connectHttp2(port: number): Promise<ClientHttp2Session> {
     rejectUnauthorized: false,
     host: '127.0.0.1',
     settings: { enablePush: false },
-<<<<<<< HEAD
     // of the client of these tests, which sends whole bodies at once
     maxSessionMemory: 1_000,
-=======
-    // in megabytes: Node's own bound is below what the tests send at once
-    maxSessionMemory: 100,
->>>>>>> w-ha2
   } as object);
   onTestFinished(() => session.destroy());
   session.on('error', () => undefined);
