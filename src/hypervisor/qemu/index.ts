@@ -94,6 +94,25 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     await machine.starting(startProcess(qemu, words, directory), launchMs);
   }
 
+  /**
+   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
+   * is no machine that has stopped: nothing ever ran there.
+   */
+  async function removeNeverStarted(): Promise<void> {
+    for (const id of await runIds(state)) {
+      const directory = runDirectory(state, id);
+      if (!existsSync(directory.log) && livingPid(directory) === null)
+        await rm(directory.path, { recursive: true, force: true });
+    }
+  }
+
+  let tidied: Promise<void> | undefined;
+  /** Once, before anything is launched here. */
+  const tidy = () => {
+    tidied ??= removeNeverStarted();
+    return tidied;
+  };
+
   /** One change at a time for each machine; other machines go on. */
   async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
     const machine = await need(id);
@@ -110,6 +129,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
   return {
     async launch(spec) {
+      await tidy();
       const directory = runDirectory(state, spec.id);
       const machine = remember(spec, directory);
       await machine.exclusively(async () => {
@@ -129,6 +149,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     },
 
     async list() {
+      await tidy();
       const ids = await runIds(state);
       const seen = await Promise.all(ids.map(async (id) => (await find(id))?.observe() ?? null));
       return seen.filter((machine): machine is VirtualMachine => machine !== null);

@@ -4,7 +4,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Hypervisor } from '../../../src/hypervisor/port.ts';
-import { runDirectory } from '../../../src/hypervisor/qemu/run-directory.ts';
+import { createRunDirectory, runDirectory } from '../../../src/hypervisor/qemu/run-directory.ts';
 import { answersWith, endpointOf, eventually, see } from '../../support/qemu/asking.ts';
 import { MACHINE, type World, world } from '../../support/qemu/world.ts';
 
@@ -16,6 +16,14 @@ beforeAll(async () => {
   hypervisor = here.hypervisor();
 });
 afterAll(() => here.end());
+
+test('a launch that was cut off before QEMU was started leaves no machine', async () => {
+  const cutOff = here.spec('site-9-1');
+  await createRunDirectory(runDirectory(here.state, cutOff.id), cutOff);
+  const next = here.hypervisor();
+  expect(await next.list()).toEqual([]);
+  expect(existsSync(runDirectory(here.state, cutOff.id).path)).toBe(false);
+});
 
 describe('one machine from launch to removal', () => {
   const ID = 'site-1-1';
