@@ -1,4 +1,4 @@
-import type { AnswerHead } from './headers.ts';
+import type { Fields } from './http1/llhttp.ts';
 
 /** The client's side of one exchange, whatever protocol it speaks. */
 export interface Downstream {
@@ -41,4 +41,17 @@ export interface Exchanging {
   abandon(): void;
   /** The client takes more of its answer. */
   resume(): void;
+}
+
+/** An answer that goes to a client. */
+export interface AnswerHead {
+  status: number;
+  reason: string;
+  fields: Fields;
+  /** header names, in lower case, that do not go on */
+  dropped: ReadonlySet<string> | undefined;
+  /** headers of our own */
+  added: [name: string, value: string][];
+  /** bytes of the body: undefined where there is none, null where its end will tell */
+  length: number | null | undefined;
 }

@@ -1,6 +1,6 @@
-import type { BodyReader, Downstream, Exchanging } from './downstream.ts';
+import type { AnswerHead, BodyReader, Downstream, Exchanging } from './downstream.ts';
 import { events } from './events.ts';
-import { type AnswerHead, connectionNames, type RequestHead, trailersOf } from './headers.ts';
+import { connectionNames, type RequestHead, trailersOf } from './headers.ts';
 import type { Asker, InstanceConnection } from './http1/instance-connection.ts';
 import type { Head } from './http1/llhttp.ts';
 import type { InFlight, Instance } from './instance.ts';

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { AnswerHead } from './downstream.ts';
 import type { Fields } from './http1/llhttp.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -138,19 +139,6 @@ export function requestHead(request: ClientRequest): RequestHead | Refusal {
     webSocket: method === 'GET' && upgrade?.toLowerCase() === 'websocket',
     id,
   };
-}
-
-/** An answer that goes to a client. */
-export interface AnswerHead {
-  status: number;
-  reason: string;
-  fields: Fields;
-  /** header names, in lower case, that do not go on */
-  dropped: ReadonlySet<string> | undefined;
-  /** headers of our own */
-  added: [name: string, value: string][];
-  /** bytes of the body: undefined where there is none, null where its end will tell */
-  length: number | null | undefined;
 }
 
 /** Visits the headers of an answer that go on to the client, ours last. */

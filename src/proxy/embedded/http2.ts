@@ -7,8 +7,8 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import type { BodyReader, Downstream, Exchanging } from './downstream.ts';
-import { type AnswerHead, eachHeader, type RequestHead, requestHead } from './headers.ts';
+import type { AnswerHead, BodyReader, Downstream, Exchanging } from './downstream.ts';
+import { eachHeader, type RequestHead, requestHead } from './headers.ts';
 import { addressOf, type ClientSite } from './http1/client-connection.ts';
 import type { Fields } from './http1/llhttp.ts';
 import { LIMITS } from './limits.ts';

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { AnswerHead } from './headers.ts';
+import type { AnswerHead } from './downstream.ts';
 import type { Fields } from './http1/llhttp.ts';
 
 /** An answer of the proxy's own. `reason` is a stable word for machines, `message` one line for people. */

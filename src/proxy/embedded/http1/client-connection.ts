@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import type { BodyReader, Downstream, Exchanging } from '../downstream.ts';
-import { type AnswerHead, eachHeader, type RequestHead, requestHead } from '../headers.ts';
+import type { AnswerHead, BodyReader, Downstream, Exchanging } from '../downstream.ts';
+import { eachHeader, type RequestHead, requestHead } from '../headers.ts';
 import { LIMITS } from '../limits.ts';
 import { type Refusal, refusalText } from '../refusal.ts';
 import { BROKEN, type Head, Parser, TOO_LARGE } from './llhttp.ts';
