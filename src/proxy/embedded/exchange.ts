@@ -5,7 +5,14 @@ import type { Asker, InstanceConnection } from './http1/instance-connection.ts';
 import type { Head } from './http1/llhttp.ts';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
-import { DRAIN_DEADLINE, type Refusal, refusalAnswer } from './refusal.ts';
+import {
+  DRAIN_DEADLINE,
+  NO_ANSWER,
+  NO_CONNECTION,
+  type Refusal,
+  refusalAnswer,
+  UNREACHABLE,
+} from './refusal.ts';
 import type { Routed, Service } from './service.ts';
 
 /** Takes one request to an instance and its answer back, trying further instances where that is safe. */
@@ -323,7 +330,7 @@ function answerOf(head: Head, length: number | null | undefined): AnswerHead {
 }
 
 function unreachable(error: Error): Refusal {
-  return { status: 502, reason: 'connect', message: `no instance could be reached: ${error.message}` };
+  return { ...UNREACHABLE, message: `${UNREACHABLE.message}: ${error.message}` };
 }
 
 function lost(error: Error): Refusal {
@@ -334,16 +341,6 @@ function tooLarge(limit: number): Refusal {
   return { status: 413, reason: 'too-large', message: `the body is over ${limit} bytes` };
 }
 
-const NO_CONNECTION: Refusal = {
-  status: 504,
-  reason: 'connect-timeout',
-  message: 'the instance took no connection',
-};
-const NO_ANSWER: Refusal = {
-  status: 504,
-  reason: 'response-timeout',
-  message: 'the instance did not answer in time',
-};
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 /** what an instance says when it cannot do its work */
 const FAILURES = new Set([502, 503, 504]);

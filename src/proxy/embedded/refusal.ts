@@ -21,6 +21,22 @@ export const DRAIN_DEADLINE: Refusal = {
   message: 'the instance was taken out of service',
 };
 
+export const UNREACHABLE: Refusal = {
+  status: 502,
+  reason: 'connect',
+  message: 'no instance could be reached',
+};
+export const NO_CONNECTION: Refusal = {
+  status: 504,
+  reason: 'connect-timeout',
+  message: 'the instance took no connection',
+};
+export const NO_ANSWER: Refusal = {
+  status: 504,
+  reason: 'response-timeout',
+  message: 'the instance did not answer in time',
+};
+
 /** A refusal as an answer with a body. */
 export function refusalAnswer(refusal: Refusal): { head: AnswerHead; body: Buffer } {
   const body = Buffer.from(`${refusal.message}\n`);

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { InFlight, Instance } from './instance.ts';
 import { LIMITS } from './limits.ts';
-import type { Refusal } from './refusal.ts';
+import { type Refusal, UNREACHABLE } from './refusal.ts';
 import type { Routed, Service } from './service.ts';
 
 /** ms of silence after which a peer is asked whether it is still there */
@@ -146,5 +146,3 @@ function keep(socket: Socket): void {
   socket.setKeepAlive(true, KEEP_ALIVE);
   socket.setTimeout(0);
 }
-
-const UNREACHABLE: Refusal = { status: 502, reason: 'connect', message: 'no instance could be reached' };

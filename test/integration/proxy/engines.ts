@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, onTestFinished } from 'vitest';
+import { afterEach, beforeAll, expect, onTestFinished } from 'vitest';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../../src/domain/traffic.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../../../src/proxy/haproxy/index.ts';
@@ -68,6 +68,10 @@ export async function stage(
   whenFinished(async () => {
     for (const { service } of await plane.status()) await plane.remove(service, 100);
     await plane.stop();
+    // a fault costs requests, and the clients of a test may not notice: no test is content with one
+    const logs = (await readdir(state, { recursive: true })).filter((file) => file.endsWith('proxy.log'));
+    for (const log of logs)
+      expect(await readFile(join(state, log), 'utf8')).not.toContain('unexpected fault');
     await rm(state, { recursive: true });
   });
   await plane.ensure();

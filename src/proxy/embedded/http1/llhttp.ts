@@ -287,8 +287,9 @@ const input = {
       this.size = Math.max(65_536, piece.length);
       this.at = llhttp.malloc(this.size);
     }
-    // memory that grew is another buffer
-    if (this.view.buffer !== llhttp.memory.buffer || this.view.byteOffset !== this.at)
+    // memory that grew is another buffer, and what was asked for anew may lie where the smaller piece lay
+    const { view } = this;
+    if (view.buffer !== llhttp.memory.buffer || view.byteOffset !== this.at || view.length !== this.size)
       this.view = new Uint8Array(llhttp.memory.buffer, this.at, this.size);
     this.view.set(piece);
   },

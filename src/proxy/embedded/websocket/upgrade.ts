@@ -4,7 +4,14 @@ import httpProxy from 'http-proxy';
 import type { RequestHead } from '../headers.ts';
 import type { InFlight, Instance } from '../instance.ts';
 import { LIMITS } from '../limits.ts';
-import { DRAIN_DEADLINE, type Refusal, refuseRaw } from '../refusal.ts';
+import {
+  DRAIN_DEADLINE,
+  NO_ANSWER,
+  NO_CONNECTION,
+  type Refusal,
+  refuseRaw,
+  UNREACHABLE,
+} from '../refusal.ts';
 import type { Routed, Service } from '../service.ts';
 import { PartingSocket } from './parting.ts';
 
@@ -251,17 +258,6 @@ proxy.on('error', () => undefined);
 proxy.on('proxyReqWs', (request, req) => underWay.get(req)?.sent(request));
 proxy.on('open', (upstream) => underWay.get(upstream)?.opened());
 
-const UNREACHABLE: Refusal = { status: 502, reason: 'connect', message: 'no instance could be reached' };
-const NO_CONNECTION: Refusal = {
-  status: 504,
-  reason: 'connect-timeout',
-  message: 'the instance took no connection',
-};
-const NO_ANSWER: Refusal = {
-  status: 504,
-  reason: 'response-timeout',
-  message: 'the instance did not answer in time',
-};
 const NO_UPGRADE: Refusal = {
   status: 502,
   reason: 'upstream',

@@ -1,6 +1,4 @@
-import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ENGINES, eventually, sharedStage } from '../engines.ts';
 import { backend, route, until } from '../scene.ts';
@@ -66,7 +64,7 @@ const WORDS = [
   ],
 ];
 
-describe.each(ENGINES)('$engine', { timeout: 120_000 }, ({ engine, open }) => {
+describe.each(ENGINES)('$engine', { timeout: 120_000 }, ({ open }) => {
   const at = sharedStage(open);
 
   test(`thousands of mutated requests and answers, cut anywhere, leave it as it was (seed ${SEED})`, async () => {
@@ -95,9 +93,6 @@ describe.each(ENGINES)('$engine', { timeout: 120_000 }, ({ engine, open }) => {
     const good = await backend('1');
     await at().apply({ routes: [route('good', good)] });
     for (let n = 0; n < 20; n++) expect(await (await fetch(at().url())).text()).toBe('revision 1\n');
-    if (engine !== 'embedded') return;
-    const log = await readFile(join(at().state, 'proxy.log'), 'utf8');
-    expect(log.split('\n').filter((line) => /unexpected fault|worker is replaced/.test(line))).toEqual([]);
   });
 });
 

@@ -91,7 +91,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     expect(app.requests).toBe(0);
   });
 
-  test.each(['keep-alive'])(
+  test.each(['keep-alive', 'close'])(
     'an early 413 reaches a client that is still uploading (Connection: %s)',
     async (connection) => {
       // HAProxy loses the answer of an instance that closes upon it, as this one of Node's does
