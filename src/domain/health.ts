@@ -20,16 +20,30 @@ export interface Reading {
   last: Answers | null;
   /** epoch milliseconds of `last` */
   at: number;
+  /** since when every answer was a success, epoch milliseconds; null: the last one was none */
+  since: number | null;
+  /** the last answers in a line each, oldest first */
+  answers: string[];
 }
 
-export const UNREAD: Reading = { health: 'unknown', streak: 0, last: null, at: 0 };
+/** Answers that are kept to be shown. */
+const KEPT = 5;
+
+export const UNREAD: Reading = { health: 'unknown', streak: 0, last: null, at: 0, since: null, answers: [] };
 
 /** The reading after one more round; health turns only when its threshold of answers in a row is met. */
 export function read(before: Reading, answers: Answers, policy: HealthPolicy, at: number): Reading {
   const streak = before.last?.healthy === answers.healthy ? before.streak + 1 : 1;
   const threshold = answers.healthy ? policy.healthy : policy.unhealthy;
   const turned: Health = answers.healthy ? 'healthy' : 'unhealthy';
-  return { health: streak >= threshold ? turned : before.health, streak, last: answers, at };
+  return {
+    health: streak >= threshold ? turned : before.health,
+    streak,
+    last: answers,
+    at,
+    since: answers.healthy ? (before.since ?? at) : null,
+    answers: [...before.answers, answers.summary].slice(-KEPT),
+  };
 }
 
 /** Whether the application's own answers prove the revision. Nothing to prove proves nothing, and is no obstacle. */

@@ -1,5 +1,7 @@
 import type { ErrorReport } from '../errors.ts';
 import type { Action } from './action.ts';
+import type { Measured } from './analysis.ts';
+import type { HookPoint } from './hooks.ts';
 import type { RolloutKind, Verdict } from './rollout.ts';
 
 /** What was found at an instance when it failed, for whoever has to understand it. */
@@ -7,6 +9,8 @@ export interface Evidence {
   instance: string;
   /** the last answer to a health or revision check */
   lastAnswer: string | null;
+  /** its last answers, oldest first */
+  answers: string[];
   /** the last lines of its console */
   console: string[];
 }
@@ -27,6 +31,17 @@ export type Happening =
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
   | { event: 'waiting'; reason: string }
+  /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
+  | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }
+  /** it does not open by itself any more: the analysis was inconclusive, say */
+  | { event: 'gate-stuck'; gate: string; reason: string }
+  /** by: who promoted it; null: by itself */
+  | { event: 'gate-passed'; gate: string; by: string | null; ms: number }
+  | { event: 'hook-finished'; point: HookPoint; hook: string; ms: number; error: ErrorReport | null }
+  | { event: 'measured'; measured: Measured }
+  | { event: 'paused'; by: string }
+  | { event: 'resumed'; by: string }
+  | { event: 'ordered'; how: 'abort' | 'supersede' | 'promote' | 'promote-full'; by: string }
   | { event: 'rollback-started'; to: number | null; reason: ErrorReport; evidence: Evidence | null }
   | {
       event: 'rollout-finished';

@@ -1,9 +1,23 @@
+import type { AnalysisPolicy } from './analysis.ts';
+import type { Hooks } from './hooks.ts';
+
 /** A count, or a share of the replicas. */
 export type Amount = number | `${number}%`;
 
-/** Strategies by name; `auto` lets unideploy choose by what has changed. */
-type StrategyChoice = 'auto' | 'rolling' | 'volume-swap';
-export type StrategyName = Exclude<StrategyChoice, 'auto'>;
+export const STRATEGIES = ['rolling', 'blue-green', 'canary', 'volume-swap', 'recreate'] as const;
+/** A strategy of ours, or the absolute path of a module that exports one as its default. */
+export type StrategyName = (typeof STRATEGIES)[number] | `/${string}`;
+/** `auto` lets unideploy choose by what has changed. */
+export type StrategyChoice = 'auto' | StrategyName;
+
+/** One step of a canary: the share of the traffic that the new revision gets, and what has to be before the next. */
+export interface CanaryStep {
+  /** per cent */
+  weight: number;
+  /** milliseconds; null: until somebody promotes the rollout */
+  pause: number | null;
+  analysis: boolean;
+}
 
 /** How a pool moves. Times in milliseconds. */
 export interface RolloutPolicy {
@@ -14,13 +28,31 @@ export interface RolloutPolicy {
   maxUnavailable: Amount;
   /** guests whose volumes are swapped at once */
   parallel: number;
+  /** how long a rolling one waits between a batch that serves and the next */
+  batchWait: number;
+  /** how long an instance has to be healthy without a break before it counts */
+  minHealthy: number;
+  /** before blue-green cuts over: 0 at once, or after so long; null: when somebody promotes it */
+  promotion: number | null;
+  /** what a canary goes through before it gets everything */
+  steps: CanaryStep[];
+  /** after the last shift of traffic, in which a failure switches back */
+  bake: number;
+  /** how long blue-green and canary keep the old instances, without traffic, once the rollout has succeeded */
+  warm: number;
+  /** how long a gate may wait for a person, and what becomes of it then */
+  gateTimeout: { after: number; action: 'rollback' | 'promote' };
+  hooks: Hooks;
+  analysis: AnalysisPolicy | null;
   /** how long a request in flight may go on after its instance is drained; then it is cut */
   drain: number;
   /** how long a guest may take to power down; then it is forced */
   stop: number;
   /** from the attach of a volume until the guest proves it */
   verify: number;
-  /** the whole rollout, in each direction */
+  /** without an action that ends well or a gate that opens; what it stands still on purpose is not counted */
+  progressDeadline: number;
+  /** the whole rollout, in each direction; what it stands still on purpose is not counted */
   deadline: number;
 }
 

@@ -9,6 +9,8 @@ export interface ObservedInstance {
   /** its own answers prove `revision`, or `revision` is one that cannot be proven */
   verified: boolean;
   health: Health;
+  /** since when it has answered well without a break, epoch milliseconds; null: it has not */
+  healthySince: number | null;
   state: 'starting' | 'running' | 'stopped';
   /** epoch milliseconds */
   launchedAt: number;
@@ -40,4 +42,17 @@ export function isReady(instance: ObservedInstance, revision: number | null): bo
 /** Serves clients now: in the table with weight, and answering. */
 export function isAvailable(instance: ObservedInstance): boolean {
   return instance.weight > 0 && instance.state === 'running' && instance.health !== 'unhealthy';
+}
+
+/** The same, and for long enough: `minHealthy` milliseconds without a break. */
+export function isSettled(
+  instance: ObservedInstance,
+  revision: number | null,
+  minHealthy: number,
+  now: number,
+): boolean {
+  return (
+    isReady(instance, revision) &&
+    (minHealthy === 0 || (instance.healthySince !== null && now - instance.healthySince >= minHealthy))
+  );
 }

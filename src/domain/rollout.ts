@@ -1,11 +1,13 @@
 import type { ErrorReport } from '../errors.ts';
+import type { GateState } from './gate.ts';
 import type { HealthPolicy, RolloutPolicy, StrategyName } from './policy.ts';
 import type { TrafficPolicy } from './traffic.ts';
 
-export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted';
+/** `rolled-back`: by itself; `aborted`: because somebody said so; both serve the old revision. `superseded`: another took over. */
+export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted' | 'superseded';
 
 /** What somebody asked for. */
-export type RolloutKind = 'rollout' | 'rollback' | 'scale' | 'up' | 'down';
+export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'retry' | 'scale' | 'up' | 'down';
 
 /** Where the pool of a service is to be: a revision on so many instances, reached by clients there and in this way. */
 export interface Goal {
@@ -39,6 +41,38 @@ export interface Rollout {
   endedAt: number | null;
   /** instances launched so far; the next one's ordinal is one more */
   launches: number;
+  /** instances launched before are replaced, also those of the target, epoch milliseconds; null: none */
+  renew: number | null;
+  /** further revisions that instances may be of: those of rollouts that this one took over from */
+  among: number[];
+  /** the gates that it has come to in its present direction, by their keys */
+  gates: Record<string, GateState>;
+  /** somebody has it stand still */
+  paused: Order | null;
+  /** somebody has it end: it goes back, or leaves the pool as it is to the rollout that supersedes it */
+  ending: (Order & { how: 'abort' | 'supersede' }) | null;
+  /** no further gate holds it up */
+  full: boolean;
+  /** of the present direction: when it last got on, and the time that it stood still on purpose, ms */
+  progressAt: number;
+  stood: number;
+  /** since when it stands still on purpose; null: it does not */
+  standingSince: number | null;
+}
+
+/** Somebody's word. */
+export interface Order {
+  by: string;
+  /** epoch milliseconds */
+  at: number;
+}
+
+/** What a rollout is when it begins, or turns. */
+export function underWay(now: number): Pick<
+  Rollout,
+  'since' | 'gates' | 'paused' | 'full' | 'progressAt' | 'stood' | 'standingSince'
+> {
+  return { since: now, gates: {}, paused: null, full: false, progressAt: now, stood: 0, standingSince: null };
 }
 
 export function goal(rollout: Rollout): Goal {
@@ -48,5 +82,6 @@ export function goal(rollout: Rollout): Goal {
 /** How a rollout that has reached its goal ends: going back to nothing is no rescue. */
 export function verdict(rollout: Rollout): Verdict {
   if (rollout.direction === 'forward') return 'succeeded';
+  if (rollout.ending?.how === 'abort') return 'aborted';
   return rollout.from.revision === null ? 'failed' : 'rolled-back';
 }

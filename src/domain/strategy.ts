@@ -1,6 +1,8 @@
 import type { Action } from './action.ts';
+import type { Gate } from './gate.ts';
 import type { HealthPolicy, RolloutPolicy } from './policy.ts';
 import type { ObservedPool } from './pool.ts';
+import type { Difference } from './revision.ts';
 
 /** What a strategy may know of the rollout it decides for. On the way back, `target` is the revision to go back to. */
 export interface RolloutView {
@@ -11,8 +13,16 @@ export interface RolloutView {
   health: HealthPolicy;
   /** how the target's guests take volumes */
   swap: 'overlap' | 'replace';
+  /** `back` once it undoes itself */
+  direction: 'forward' | 'back';
+  /** what tells the revision that it comes from from the target */
+  change: Difference;
   /** when the rollout began to move in this direction, epoch milliseconds */
   since: number;
+  /** instances of the target that were launched before are replaced all the same, epoch milliseconds; null: none */
+  renew: number | null;
+  /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
+  passed: Readonly<Record<string, number>>;
   /** ids for the instances to be launched next, never used before */
   freshId: (ordinal: number) => string;
 }
@@ -21,6 +31,8 @@ export type Decision =
   | { kind: 'act'; actions: Action[] }
   /** nothing to do until something changes; `reason` is for people */
   | { kind: 'wait'; reason: string }
+  /** nothing to do until the gate is passed; asked again and again meanwhile, for the pool may fail */
+  | { kind: 'gate'; gate: Gate }
   | { kind: 'done' }
   | { kind: 'fail'; reason: string; instance: string };
 
@@ -34,4 +46,10 @@ export interface Strategy {
 export const act = (...actions: Action[]): Decision => ({ kind: 'act', actions });
 export const wait = (reason: string): Decision => ({ kind: 'wait', reason });
 export const fail = (instance: string, reason: string): Decision => ({ kind: 'fail', instance, reason });
+export const stand = (gate: Gate): Decision => ({ kind: 'gate', gate });
 export const done: Decision = { kind: 'done' };
+
+/** The first of these gates that keeps the rollout up. On the way back nothing does. */
+export function shut(rollout: RolloutView, ...gates: Gate[]): Gate | undefined {
+  return rollout.direction === 'back' ? undefined : gates.find(({ key }) => rollout.passed[key] === undefined);
+}
