@@ -1,74 +1,79 @@
-import type { Action } from '../src/domain/action.ts';
+import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
+import { bakeGate, type Gate, hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
 import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
 import {
   act,
   type Decision,
   done,
-  fail,
   type RolloutView,
   type Strategy,
+  shut,
+  stand,
   wait,
 } from '../src/domain/strategy.ts';
+import { isFit, isFresh, isTarget, obstacle } from './failing.ts';
 
 /**
  * Replaces instances a few at a time: launch new ones up to `maxSurge` above the replicas, admit each once verified,
- * drain and retire old ones while no more than `maxUnavailable` are missing.
+ * drain and retire old ones while no more than `maxUnavailable` are missing; `batchWait` between one batch and the next.
  *
  * Scaling, replacing dead instances and taking a service down are the same movement with another goal.
  */
 export const rolling: Strategy = { name: 'rolling', next };
 
 function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
-  const unread = pool.instances.some(
-    (i) => !isFresh(i, rollout) && i.acting === null && i.state === 'running' && i.health === 'unknown',
-  );
-  if (unread) return wait('the first answers');
-  const broken = pool.instances.find((i) => isFresh(i, rollout) && isBroken(i, rollout, now));
-  if (broken) return fail(broken.id, whyBroken(broken, rollout));
-
+  const stopped = obstacle(pool, rollout, now);
+  if (stopped) return stopped;
   const { keep, leave } = sort(pool, rollout);
-  const actions = [
-    ...admissions(keep, rollout),
-    ...departures(pool, leave, rollout),
-    ...launches(pool, keep, rollout),
-  ];
+  const moves = [...admissions(keep, rollout, now), ...departures(pool, leave, rollout)];
+  const gate = gateBefore(moves, keep, leave, rollout);
+  if (gate) {
+    const quiet = moves.filter((action) => action.kind === 'retire');
+    return quiet.length > 0 ? act(...quiet) : stand(gate);
+  }
+  const actions = [...moves, ...launches(pool, keep, rollout)];
   if (actions.length > 0) return act(...actions);
   const pending = keep.find((i) => !isReady(i, rollout.target) || i.weight === 0);
   if (pending) return wait(`${pending.id} to be healthy and verified`);
   const leaving = leave[0];
   if (leaving) return wait(`${leaving.id} to leave`);
-  return done;
+  const last = shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake));
+  return last ? stand(last) : done;
 }
 
-/** Launched by this rollout in its present direction, so its failure is the rollout's. */
-function isFresh(instance: ObservedInstance, rollout: RolloutView): boolean {
-  return instance.revision === rollout.target && instance.launchedAt >= rollout.since;
-}
-
-function isBroken(instance: ObservedInstance, rollout: RolloutView, now: number): boolean {
-  if (instance.acting !== null) return false;
-  if (instance.state === 'stopped') return true;
-  // A controller that has just taken over has not asked yet: that is no failure of the instance.
-  if (instance.state === 'running' && instance.health === 'unknown') return false;
-  return !isReady(instance, rollout.target) && now - instance.launchedAt > rollout.health.deadline;
-}
-
-function whyBroken(instance: ObservedInstance, rollout: RolloutView): string {
-  if (instance.state === 'stopped') return 'stopped by itself';
-  const missing =
-    instance.health === 'healthy' ? `did not prove revision ${rollout.target}` : 'was not healthy';
-  return `${missing} within ${rollout.health.deadline / 1000} s`;
+/** The gate before the first clients are moved, and the one between two batches. */
+function gateBefore(
+  moves: Action[],
+  keep: ObservedInstance[],
+  leave: ObservedInstance[],
+  rollout: RolloutView,
+): Gate | undefined {
+  const moving = moves.some(
+    (action) => action.kind === 'admit' || (action.kind === 'drain' && leave.some(isAvailable)),
+  );
+  const first = moving ? shut(rollout, hookGate('pre-cutover')) : undefined;
+  if (first) return first;
+  const serving = keep.filter((i) => i.weight > 0 && isFresh(i, rollout)).length;
+  const batchIsThrough =
+    keep.every((i) => i.weight > 0) && leave.some((i) => i.weight > 0 && i.acting === null);
+  if (rollout.policy.batchWait === 0 || serving === 0 || !batchIsThrough) return undefined;
+  return shut(rollout, {
+    key: `${serving} replaced`,
+    wait: rollout.policy.batchWait,
+    hooks: null,
+    analysed: false,
+  });
 }
 
 /** Who stays in the pool, and who has to go: other revisions, dead instances, and what is above the replicas. */
-function sort(
+export function sort(
   pool: ObservedPool,
   rollout: RolloutView,
 ): { keep: ObservedInstance[]; leave: ObservedInstance[] } {
-  const belongs = (i: ObservedInstance) =>
-    isReady(i, rollout.target) || (isFresh(i, rollout) && i.state !== 'stopped');
-  const usefulness = (i: ObservedInstance) => (isReady(i, rollout.target) ? 2 : 0) + (i.weight > 0 ? 1 : 0);
+  const ready = (i: ObservedInstance) => isTarget(i, rollout) && isReady(i, rollout.target);
+  const belongs = (i: ObservedInstance) => ready(i) || (isFresh(i, rollout) && i.state !== 'stopped');
+  const usefulness = (i: ObservedInstance) => (ready(i) ? 2 : 0) + (i.weight > 0 ? 1 : 0);
   const belonging = pool.instances
     .filter((i) => belongs(i) && i.acting !== 'retire')
     .sort((a, b) => usefulness(b) - usefulness(a) || a.launchedAt - b.launchedAt);
@@ -76,14 +81,14 @@ function sort(
   return { keep, leave: pool.instances.filter((i) => !keep.includes(i)) };
 }
 
-function admissions(keep: ObservedInstance[], rollout: RolloutView): Action[] {
+function admissions(keep: ObservedInstance[], rollout: RolloutView, now: number): Action[] {
   return keep
-    .filter((i) => i.acting === null && i.weight === 0 && isReady(i, rollout.target))
-    .map((i) => ({ kind: 'admit', instance: i.id }));
+    .filter((i) => i.acting === null && i.weight === 0 && isFit(i, rollout, now))
+    .map((i) => ({ kind: 'admit', instance: i.id, weight: FULL_WEIGHT }));
 }
 
 /** Those without traffic go at once; those with traffic are drained while enough others serve. */
-function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: RolloutView): Action[] {
+export function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: RolloutView): Action[] {
   const floor = Math.max(0, rollout.replicas - bounds(rollout.policy, rollout.replicas).unavailable);
   let available = pool.instances.filter((i) => isAvailable(i) && i.acting !== 'drain').length;
   const actions: Action[] = [];
@@ -104,7 +109,11 @@ function launches(pool: ObservedPool, keep: ObservedInstance[], rollout: Rollout
   const { surge } = bounds(rollout.policy, rollout.replicas);
   const alive = pool.instances.filter((i) => i.state !== 'stopped').length;
   const missing = Math.min(rollout.replicas - keep.length, rollout.replicas + surge - alive);
-  return Array.from({ length: Math.max(0, missing) }, (_, n) => ({
+  return launchesOf(missing, rollout);
+}
+
+export function launchesOf(count: number, rollout: RolloutView): Action[] {
+  return Array.from({ length: Math.max(0, count) }, (_, n) => ({
     kind: 'launch',
     instance: rollout.freshId(n),
   }));

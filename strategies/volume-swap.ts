@@ -1,7 +1,18 @@
-import type { Action } from '../src/domain/action.ts';
+import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
+import { hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
 import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
-import { act, type Decision, type RolloutView, type Strategy, wait } from '../src/domain/strategy.ts';
+import {
+  act,
+  type Decision,
+  fail,
+  type RolloutView,
+  type Strategy,
+  shut,
+  stand,
+  wait,
+} from '../src/domain/strategy.ts';
+import { turnedBad } from './failing.ts';
 import { rolling } from './rolling.ts';
 
 /**
@@ -21,6 +32,10 @@ function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const outdated = pool.instances.filter((i) => isSwappable(i, rollout));
   if (outdated.length === 0) return rolling.next(pool, rollout, now);
   if (unread) return wait('the first answers');
+  const bad = pool.instances.find((i) => turnedBad(i, rollout));
+  if (bad) return fail(bad.id, 'served the new volume and became unhealthy');
+  const gate = shut(rollout, hookGate('pre-cutover'));
+  if (gate) return stand(gate);
   const actions =
     rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
   return actions.length > 0 ? act(...actions) : wait('the swaps under way');
@@ -55,7 +70,7 @@ function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: R
   const actions: Action[] = [];
   for (const instance of running.filter((i) => i.acting === null)) {
     if (isReady(instance, rollout.target) && instance.weight === 0) {
-      actions.push({ kind: 'admit', instance: instance.id });
+      actions.push({ kind: 'admit', instance: instance.id, weight: FULL_WEIGHT });
     } else if (outdated.includes(instance)) {
       if (instance.weight === 0 && instance.inFlight === 0) {
         actions.push({ kind: 'swapVolume', instance: instance.id, mode: 'replace', hold: false });

@@ -14,8 +14,10 @@ export interface ObservedInstance {
   state: 'starting' | 'running' | 'stopped';
   /** epoch milliseconds */
   launchedAt: number;
-  /** share of new requests; 0: drained or never admitted */
+  /** share of new requests; 0: drained, or never admitted */
   weight: number;
+  /** the table has it, whatever its weight */
+  routed: boolean;
   inFlight: number;
   /** the action under way on it */
   acting: Action['kind'] | null;

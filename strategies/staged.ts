@@ -1,0 +1,211 @@
+import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
+import { bakeGate, type Gate, hookGate } from '../src/domain/gate.ts';
+import { bounds } from '../src/domain/policy.ts';
+import { isAvailable, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
+import { shares } from '../src/domain/shares.ts';
+import {
+  act,
+  type Decision,
+  done,
+  type RolloutView,
+  type Strategy,
+  shut,
+  stand,
+  wait,
+} from '../src/domain/strategy.ts';
+import { isFit, isTarget, obstacle } from './failing.ts';
+import { launchesOf, rolling, sort } from './rolling.ts';
+import { volumeSwap } from './volume-swap.ts';
+
+/** What has to be before traffic moves on: so much of the pool new, with that share of the requests, and a gate passed. */
+export interface Stage {
+  /** per cent of the pool that is of the new revision, one instance at least */
+  size: number;
+  /** per cent of the requests that it gets */
+  share: number;
+  gate: Gate;
+}
+
+/** How a strategy in stages goes about it. */
+export interface Plan {
+  stages: Stage[];
+  /** after the last stage all requests move with one table, also where that leaves a part of the guests idle for a while */
+  atOnce: boolean;
+}
+
+/**
+ * Builds the new revision beside the old one and moves the traffic in stages, each with one table.
+ *
+ * - An image needs other guests: they are launched beside a whole old pool, which stays through the bake time, so that
+ *   going back is one table too.
+ * - Code volumes need none: a part of the guests gets the new volume out of traffic, and the rest keeps the old one.
+ *
+ * On the way back there are no stages: the weights move as fast as the old revision's capacity allows, at once where it
+ * is still there.
+ */
+export function staged(planOf: (rollout: RolloutView) => Plan): Strategy['next'] {
+  return (pool, rollout, now) => {
+    const stopped = obstacle(pool, rollout, now);
+    if (stopped) return stopped;
+    const plan = rollout.direction === 'forward' ? planOf(rollout) : NO_STAGES;
+    const shifting = pool.instances.some(({ acting }) => acting === 'shift');
+    if (shifting) return wait('the traffic to move');
+    const over = rollout.change === 'volumes' ? overVolumes : overImages;
+    return over(pool, rollout, now, plan);
+  };
+}
+
+const NO_STAGES: Plan = { stages: [], atOnce: true };
+
+function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { stages }: Plan): Decision {
+  const { keep, leave } = sort(pool, rollout);
+  const old = leave.filter(({ weight }) => weight > 0);
+  if (old.length === 0) return settle(pool, rollout, now);
+
+  const stage = stages.find(({ gate }) => shut(rollout, gate));
+  const wanted = stage ? partOf(rollout.replicas, stage) : rollout.replicas;
+  const actions = [...launchesOf(wanted - keep.length, rollout), ...toTheTable(keep, rollout, now)];
+  if (actions.length > 0) return act(...actions);
+  const fresh = keep.filter((i) => i.routed && i.acting === null && isFit(i, rollout, now));
+  if (rollout.direction === 'back') return giveBack(fresh, old) ?? wait('the old instances to be healthy');
+  if (fresh.length < wanted) return wait(`${wanted - fresh.length} new instances to be healthy and verified`);
+  return moveOn(stage, fresh, old, rollout);
+}
+
+/** No request goes to another revision any more: what is left of it is kept while the new one bakes, and then goes. */
+function settle(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
+  const { keep, leave } = sort(pool, rollout);
+  const serving = keep.filter(({ weight }) => weight > 0);
+  const uneven = serving.filter(({ weight, acting }) => weight !== FULL_WEIGHT && acting === null);
+  if (uneven.length > 0) return shift(uneven, FULL_WEIGHT);
+  const whole = serving.length === rollout.replicas && serving.length > 0;
+  if (!whole || rollout.direction === 'back') return rolling.next(pool, rollout, now);
+  const gate = shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake));
+  if (gate) return stand(gate);
+  const warm =
+    rollout.policy.warm > 0 && leave.every(({ state, acting }) => state === 'running' && acting === null);
+  return warm ? done : rolling.next(pool, rollout, now);
+}
+
+function overVolumes(
+  pool: ObservedPool,
+  rollout: RolloutView,
+  now: number,
+  { stages, atOnce }: Plan,
+): Decision {
+  const running = pool.instances.filter((i) => i.state === 'running' && i.acting !== 'retire');
+  const fresh = running.filter((i) => isTarget(i, rollout));
+  const old = running.filter((i) => !isTarget(i, rollout));
+  const serving = old.filter(({ weight }) => weight > 0);
+  const going = rollout.direction === 'forward';
+  if (running.length < 2 || old.length === 0 || (!going && fresh.length === 0))
+    return evenOut(running) ?? volumeSwap.next(pool, rollout, now);
+
+  const fit = fresh.filter((i) => i.acting === null && isFit(i, rollout, now));
+  const previews = toTheTable(fresh, rollout, now);
+  if (previews.length > 0) return act(...previews);
+  if (!going) return giveBack(fit, serving) ?? volumeSwap.next(pool, rollout, now);
+
+  const stage = stages.find(({ gate }) => shut(rollout, gate));
+  if (!stage && (!atOnce || serving.length === 0)) {
+    const gate =
+      serving.length === 0
+        ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake))
+        : undefined;
+    if (gate) return stand(gate);
+    return (atOnce ? undefined : evenOut(running)) ?? volumeSwap.next(pool, rollout, now);
+  }
+  const wanted = Math.min(running.length - 1, partOf(running.length, stage ?? HALF));
+  if (fresh.length < wanted) return swapApart(old, running, wanted - fresh.length, rollout);
+  if (fit.length < fresh.length)
+    return wait(`${fresh.length - fit.length} guests to be healthy with the new volume`);
+  return moveOn(stage, fit, serving, rollout);
+}
+
+/** What a switch at once needs of guests with new volumes: as many as stay with the old ones. */
+const HALF = { size: 50 };
+
+/** Gives so many guests the new volume out of traffic, few enough at a time that the others can serve. */
+function swapApart(
+  old: ObservedInstance[],
+  running: ObservedInstance[],
+  missing: number,
+  rollout: RolloutView,
+): Decision {
+  const aside = old.filter((i) => i.weight === 0 || i.acting === 'drain').length;
+  const allowed = Math.max(1, bounds(rollout.policy, running.length).unavailable);
+  let room = Math.min(missing, allowed) - aside;
+  const actions: Action[] = [];
+  for (const instance of old.filter(({ acting }) => acting === null)) {
+    if (instance.weight === 0 && instance.inFlight === 0)
+      actions.push({ kind: 'swapVolume', instance: instance.id, mode: rollout.swap, hold: false });
+    else if (instance.weight === 0) actions.push({ kind: 'drain', instance: instance.id });
+    else if (room > 0) {
+      const gate = shut(rollout, hookGate('pre-cutover'));
+      if (gate) return stand(gate);
+      room -= 1;
+      actions.push({ kind: 'drain', instance: instance.id });
+    }
+  }
+  return actions.length > 0 ? act(...actions) : wait('the swaps under way');
+}
+
+/** The traffic of a stage, and its gate; without a stage, everything. */
+function moveOn(
+  stage: Stage | undefined,
+  fresh: ObservedInstance[],
+  old: ObservedInstance[],
+  rollout: RolloutView,
+): Decision {
+  const share = stage?.share ?? 100;
+  const first = share > 0 ? shut(rollout, hookGate('pre-cutover')) : undefined;
+  if (first) return stand(first);
+  const weights = shares(share, fresh.length, old.length);
+  const moved = changed([...weighted(fresh, weights.fresh), ...weighted(old, weights.old)]);
+  if (moved) return act(moved);
+  return stage ? stand(stage.gate) : wait('the traffic to move');
+}
+
+/** As much as the old revision's instances can carry now, and all of it when there are as many as serve the other one. */
+function giveBack(ready: ObservedInstance[], leaving: ObservedInstance[]): Decision | undefined {
+  const carrying = leaving.filter(isAvailable).length;
+  const share = carrying === 0 ? 100 : Math.min(100, Math.floor((100 * ready.length) / carrying));
+  if (ready.length === 0) return undefined;
+  const weights = shares(share, ready.length, leaving.length);
+  const moved = changed([...weighted(ready, weights.fresh), ...weighted(leaving, weights.old)]);
+  return moved && act(moved);
+}
+
+/** Into the table without a share: preview requests reach them, and a shift has something to shift to. */
+function toTheTable(fresh: ObservedInstance[], rollout: RolloutView, now: number): Action[] {
+  return fresh
+    .filter((i) => !i.routed && i.acting === null && isFit(i, rollout, now))
+    .map((i) => ({ kind: 'admit', instance: i.id, weight: 0 }));
+}
+
+/** The same share for each that has one. */
+function evenOut(instances: ObservedInstance[]): Decision | undefined {
+  const uneven = instances.filter(
+    ({ weight, acting }) => weight > 0 && weight !== FULL_WEIGHT && acting === null,
+  );
+  return uneven.length > 0 ? shift(uneven, FULL_WEIGHT) : undefined;
+}
+
+function shift(instances: ObservedInstance[], weight: number): Decision {
+  return act({ kind: 'shift', weights: Object.fromEntries(instances.map(({ id }) => [id, weight])) });
+}
+
+function weighted(instances: ObservedInstance[], weight: number): [ObservedInstance, number][] {
+  return instances.map((instance) => [instance, weight]);
+}
+
+/** The shift that gives them these weights; undefined where they have them. */
+function changed(wanted: [ObservedInstance, number][]): Action | undefined {
+  const differing = wanted.filter(([{ weight }, wants]) => weight !== wants);
+  if (differing.length === 0) return undefined;
+  return { kind: 'shift', weights: Object.fromEntries(differing.map(([{ id }, wants]) => [id, wants])) };
+}
+
+function partOf(pool: number, { size }: { size: number }): number {
+  return Math.min(pool, Math.max(1, Math.ceil((size * pool) / 100)));
+}
