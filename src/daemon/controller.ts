@@ -2,15 +2,15 @@ import { EventEmitter, once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
-import pRetry from 'p-retry';
-import { strategies } from '../../strategies/index.ts';
 import { ContentStore } from '../artifact/store.ts';
-import type { Rollout } from '../domain/rollout.ts';
-import { type EngineParts, runRollout } from '../engine/engine.ts';
+import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
+import { Tidier } from '../engine/tidy.ts';
 import { report } from '../errors.ts';
+import { hookRunner } from '../hooks/run.ts';
 import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
+import { measures } from '../measure/index.ts';
 import { httpProber } from '../probe/http.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
@@ -23,6 +23,8 @@ import { chooseMetricsAddress, metricsAddressOf } from './metrics-address.ts';
 import { openMetrics } from './metrics-listener.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
+import { Runs } from './runs.ts';
+import { strategyOf } from './strategy-of.ts';
 import { systemClock } from './system-clock.ts';
 
 /**
@@ -73,23 +75,27 @@ async function start(
   const hypervisor = qemuHypervisor({ state: paths.root, artifactPath: (digest) => artifacts.path(digest) });
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
+  const onJournal = (rollout: number) => void journaled.emit('entry', rollout);
+  const routing = new Routing(dataPlane, store);
   const parts: EngineParts = {
     hypervisor,
     monitor,
-    routing: new Routing(dataPlane, store),
+    routing,
     store,
     clock: systemClock,
-    strategies,
-    onJournal: (rollout) => journaled.emit('entry', rollout),
+    strategyOf,
+    hooks: hookRunner(),
+    measures: measures({ dataPlane }),
+    onJournal,
+    onOrder: (rollout, listener) => {
+      const hear = (id: number) => id === rollout && listener();
+      journaled.on('entry', hear);
+      return () => journaled.off('entry', hear);
+    },
   };
-  const run = ({ id, service }: Rollout) => {
-    // What the engine did not foresee is like a crash of the controller: it takes up again what it finds.
-    pRetry(() => runRollout(parts, id), { retries: 5, minTimeout: 1000 }).then(
-      ({ state }) => log(`rollout ${id} of ${service} ended: ${state}`),
-      (error: unknown) => log(`rollout ${id} of ${service} stands still: ${report(error).message}`),
-    );
-  };
-  const deployments = new Deployments(parts, store, artifacts, run);
+  const runs = new Runs(parts, log);
+  const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
+  const deployments = new Deployments(parts, { store, artifacts, runs, tidier });
 
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);
@@ -111,11 +117,14 @@ async function start(
 
   // Only now: a controller that cannot start has set nothing going.
   void monitor.run();
-  const keeper = setInterval(() => void keepTables(store, parts.routing, log), KEEP_TABLES_EVERY);
+  const keeper = setInterval(() => {
+    void keepTables(store, routing, log);
+    tidier.look();
+  }, KEEP_TABLES_EVERY);
   for (const rollout of open) {
     log(`rollout ${rollout.id} of ${rollout.service} goes on`);
     store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
-    run(rollout);
+    runs.start(rollout);
   }
   return {
     stopped,

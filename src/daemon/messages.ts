@@ -7,6 +7,7 @@ import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
+import type { Warm } from '../store/port.ts';
 
 /** What goes over the API, checked where it comes in. */
 
@@ -131,6 +132,8 @@ export interface ServiceStatus {
   instances: InstanceStatus[];
   /** the rollout under way */
   open: Rollout | null;
+  /** instances of an earlier revision are kept without traffic, to go back to quickly */
+  warm: Warm | null;
 }
 
 export interface Pong {

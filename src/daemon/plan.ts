@@ -1,26 +1,33 @@
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
+import type { Strategy } from '../domain/strategy.ts';
 import { runRollout } from '../engine/engine.ts';
 import type { VirtualMachine } from '../hypervisor/port.ts';
 import type { TableStatus } from '../proxy/port.ts';
 import { simulation } from './simulation.ts';
 
-/** Runs the rollout's own engine and strategy on a model of the pool, in which nothing goes wrong. */
+/** Runs the rollout's own engine and strategy on a model of the pool, in which nothing goes wrong and everything is promoted. */
 export async function simulate(
   rollout: Rollout,
+  strategy: Strategy,
   revisions: Revision[],
-  machines: VirtualMachine[],
-  table: TableStatus | null,
+  { machines, table }: { machines: VirtualMachine[]; table: TableStatus | null },
 ): Promise<JournalEntry[]> {
   const { clock, world, dataPlane, store, controller } = simulation({
     start: rollout.startedAt,
     revisionOf: (_service, number) => revisions.find((revision) => revision.number === number) ?? null,
+    strategyOf: async () => strategy,
   });
   world.know(revisions.flatMap(({ volumes }) => volumes));
   for (const machine of machines) world.adopt(machine);
   if (table) await dataPlane.apply(table);
   store.open(rollout);
+  clock.onMoment = () => {
+    const last = store.entries.at(-1);
+    if (last?.event === 'gate-reached' && last.ms === null)
+      store.append(rollout, clock.now(), { event: 'ordered', how: 'promote', by: 'plan' });
+  };
   await clock.until(runRollout(controller(rollout.health), rollout.id));
   return store.entries;
 }

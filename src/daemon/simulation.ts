@@ -1,12 +1,14 @@
-import { strategies } from '../../strategies/index.ts';
 import type { Clock } from '../domain/clock.ts';
-import type { HealthPolicy } from '../domain/policy.ts';
+import type { HealthPolicy, StrategyName } from '../domain/policy.ts';
 import type { Revision } from '../domain/revision.ts';
+import type { Strategy } from '../domain/strategy.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
+import type { HookRunner } from '../hooks/port.ts';
 import { VirtualClock } from '../hypervisor/simulated/clock.ts';
 import { type Incident, SimulatedWorld } from '../hypervisor/simulated/world.ts';
+import type { Measures } from '../measure/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import { simulatedDataPlane } from '../proxy/simulated.ts';
 import { type MemoryStore, memoryStore } from '../store/memory.ts';
@@ -23,12 +25,23 @@ export interface Simulation {
   controller(health: HealthPolicy, through?: <T extends object>(part: T) => T): EngineParts;
 }
 
+/** A plan runs no command and calls nobody. */
+const IDLE_HOOKS: HookRunner = { run: async () => {} };
+const GOOD_MEASURES: Measures = {
+  open: async () => ({
+    measure: async () => ({ value: null, stable: null, sample: null, verdict: 'success', said: 'simulated' }),
+  }),
+};
+
 /** Everything an engine needs, in simulated time and with simulated guests. */
 export function simulation(options: {
   start?: number;
   revisionOf: (service: string, number: number) => Revision | null;
   incidentFor?: (instance: string) => Incident | null;
   busy?: (instance: string) => number;
+  strategyOf: (name: StrategyName) => Promise<Strategy>;
+  /** all that is measured is good, otherwise */
+  measures?: Measures;
 }): Simulation {
   const clock = new VirtualClock(options.start);
   const world = new SimulatedWorld(clock, options.incidentFor);
@@ -40,7 +53,18 @@ export function simulation(options: {
     const monitor = new Monitor(hypervisor, through(world.prober), time, () => health);
     void monitor.run();
     const routing = new Routing(through(dataPlane), store);
-    return { hypervisor, monitor, routing, store, clock: time, strategies, onJournal: () => {} };
+    return {
+      hypervisor,
+      monitor,
+      routing,
+      store,
+      clock: time,
+      strategyOf: options.strategyOf,
+      hooks: through(IDLE_HOOKS),
+      measures: through(options.measures ?? GOOD_MEASURES),
+      onJournal: () => {},
+      onOrder: () => () => {},
+    };
   };
   return { clock, world, dataPlane, store, controller };
 }

@@ -49,3 +49,10 @@ export interface HookFacts {
   /** of `on-rollback`: why */
   reason: string | null;
 }
+
+/** A short name for people and the journal: the command, or the address without what may be secret in it. */
+export function nameOf(hook: Hook): string {
+  if (hook.kind === 'command') return hook.command;
+  const { origin, pathname } = new URL(hook.url);
+  return `POST ${origin}${pathname}`;
+}

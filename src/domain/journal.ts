@@ -52,6 +52,10 @@ export type Happening =
       verified: boolean;
     };
 
+/** What people have told a rollout, as it stands in its journal. */
+const ORDERS = ['paused', 'resumed', 'ordered'] as const;
+export type OrderEntry = Extract<JournalEntry, { event: (typeof ORDERS)[number] }>;
+
 export type JournalEntry = Happening & {
   /** position in the journal, over all services */
   seq: number;
@@ -60,3 +64,7 @@ export type JournalEntry = Happening & {
   /** epoch milliseconds */
   at: number;
 };
+
+export function isOrder(entry: JournalEntry): entry is OrderEntry {
+  return (ORDERS as readonly string[]).includes(entry.event);
+}

@@ -1,5 +1,5 @@
 import type { AnalysisPolicy } from './analysis.ts';
-import type { Hooks } from './hooks.ts';
+import { type Hooks, NO_HOOKS } from './hooks.ts';
 
 /** A count, or a share of the replicas. */
 export type Amount = number | `${number}%`;
@@ -77,4 +77,10 @@ export function bounds(policy: RolloutPolicy, replicas: number): { surge: number
 
 function resolve(amount: Amount, replicas: number, round: (n: number) => number): number {
   return typeof amount === 'number' ? amount : round((Number.parseFloat(amount) * replicas) / 100);
+}
+
+/** The policy of a movement that nobody has to look at: to another number of instances, or back to what ran before. */
+export function ungated(policy: RolloutPolicy): RolloutPolicy {
+  const hooks = { ...NO_HOOKS, 'post-rollout': policy.hooks['post-rollout'] };
+  return { ...policy, batchWait: 0, promotion: 0, steps: [], bake: 0, hooks, analysis: null };
 }

@@ -7,7 +7,7 @@ import type { TrafficPolicy } from './traffic.ts';
 export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted' | 'superseded';
 
 /** What somebody asked for. */
-export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'retry' | 'scale' | 'up' | 'down';
+export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down';
 
 /** Where the pool of a service is to be: a revision on so many instances, reached by clients there and in this way. */
 export interface Goal {
@@ -58,6 +58,8 @@ export interface Rollout {
   stood: number;
   /** since when it stands still on purpose; null: it does not */
   standingSince: number | null;
+  /** position in the journal up to which people's orders have been obeyed */
+  heard: number;
 }
 
 /** Somebody's word. */
@@ -83,4 +85,24 @@ export function verdict(rollout: Rollout): Verdict {
   if (rollout.direction === 'forward') return 'succeeded';
   if (rollout.ending?.how === 'abort') return 'aborted';
   return rollout.from.revision === null ? 'failed' : 'rolled-back';
+}
+
+/** The same, standing still on purpose from now on, or no more: the time in between counts for no deadline. */
+export function standStill(rollout: Rollout, still: boolean, now: number): Rollout {
+  const { standingSince, stood } = rollout;
+  if (still) return standingSince === null ? { ...rollout, standingSince: now } : rollout;
+  if (standingSince === null) return rollout;
+  return { ...rollout, standingSince: null, stood: stood + now - standingSince, progressAt: now };
+}
+
+/** Why it takes too long by its own policy; null: it does not. */
+export function overdue(
+  { policy, since, stood, progressAt, standingSince }: Rollout,
+  now: number,
+): string | null {
+  if (standingSince !== null) return null;
+  if (now - since - stood > policy.deadline) return `did not end within ${policy.deadline / 1000} s`;
+  if (now - progressAt > policy.progressDeadline)
+    return `did not get on for ${policy.progressDeadline / 1000} s`;
+  return null;
 }

@@ -1,14 +1,28 @@
-import type { Action } from '../domain/action.ts';
+import { type Action, instancesOf } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
-import type { Evidence, Happening } from '../domain/journal.ts';
+import { type Gate, type GateState, hookGate } from '../domain/gate.ts';
+import type { HookFacts, HookPoint } from '../domain/hooks.ts';
+import type { Evidence, Happening, OrderEntry } from '../domain/journal.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
-import { proofs, type Revision, swapMode } from '../domain/revision.ts';
-import { goal, type Rollout, type Verdict, verdict } from '../domain/rollout.ts';
+import { type Difference, difference, proofs, type Revision, swapMode } from '../domain/revision.ts';
+import {
+  goal,
+  overdue,
+  type Rollout,
+  standStill,
+  underWay,
+  type Verdict,
+  verdict,
+} from '../domain/rollout.ts';
 import type { RolloutView, Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
+import type { HookRunner } from '../hooks/port.ts';
+import type { Measures, Subject } from '../measure/port.ts';
 import type { RolloutStore } from '../store/port.ts';
+import { analyse } from './analysis.ts';
 import { execute, type Task } from './executors.ts';
+import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
 
@@ -21,12 +35,19 @@ const EVIDENCE_LINES = 30;
 /** Lines of a console in which they are looked for. */
 const CONSOLE_LINES = 300;
 
+/** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
+const BLIND_FOR = 10_000;
+
 export interface EngineParts extends Senses {
   store: RolloutStore;
   clock: Clock;
-  strategies: Record<StrategyName, Strategy>;
+  strategyOf: (name: StrategyName) => Promise<Strategy>;
+  hooks: HookRunner;
+  measures: Measures;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
+  /** calls back when somebody has told a rollout something; returns the way to unsubscribe */
+  onOrder: (rollout: number, listener: () => void) => () => void;
 }
 
 /**
@@ -34,64 +55,117 @@ export interface EngineParts extends Senses {
  * Whatever an earlier controller has done to the pool is simply part of what is observed.
  */
 export async function runRollout(parts: EngineParts, id: number): Promise<Rollout> {
-  return await new Run(parts, id).toItsEnd();
+  const rollout = parts.store.rollout(id);
+  if (!rollout)
+    throw new UnideployError('UD_INTERNAL', `no rollout ${id}`, 'this is a bug: please report it');
+  const strategy = await parts.strategyOf(rollout.strategy);
+  return await new Run(parts, rollout, strategy).toItsEnd();
 }
 
 class Run {
   readonly #parts: EngineParts;
+  readonly #strategy: Strategy;
   readonly #acting = new Map<string, Action['kind']>();
   readonly #attempts = new Map<string, number>();
   readonly #changed = new Signal();
   readonly #id: number;
   #rollout: Rollout;
+  #gates: Gatekeeper;
+  #fronted = false;
   #failure: Failure | null = null;
   #waitingFor = '';
   #evidence: Evidence | null = null;
+  #blindSince: number | null = null;
+  /** the hooks of a rollback, which nothing waits for until the end */
+  #onRollback: Promise<void> = Promise.resolve();
 
-  constructor(parts: EngineParts, id: number) {
-    const rollout = parts.store.rollout(id);
-    if (!rollout)
-      throw new UnideployError('UD_INTERNAL', `no rollout ${id}`, 'this is a bug: please report it');
+  constructor(parts: EngineParts, rollout: Rollout, strategy: Strategy) {
     this.#parts = parts;
-    this.#id = id;
+    this.#id = rollout.id;
     this.#rollout = rollout;
+    this.#strategy = strategy;
+    this.#gates = this.#gatekeeper();
   }
 
   async toItsEnd(): Promise<Rollout> {
-    const { hypervisor, monitor } = this.#parts;
-    const unsubscribe = [
-      hypervisor.onChange(() => this.#changed.raise()),
-      monitor.onChange(() => this.#changed.raise()),
-    ];
+    const { hypervisor, monitor, onOrder } = this.#parts;
+    const wake = () => this.#changed.raise();
+    const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
     try {
-      await this.#front();
       while (this.#rollout.state === 'open') await this.#step();
       return this.#rollout;
     } finally {
+      this.#gates.close();
       for (const stop of unsubscribe) stop();
     }
   }
 
+  async #step(): Promise<void> {
+    this.#hear();
+    const { ending, direction, paused } = this.#rollout;
+    const now = this.#parts.clock.now();
+    if (this.#failure) await this.#turn(this.#failure);
+    else if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    else if (ending?.how === 'abort' && direction === 'forward') await this.#turn(aborted(ending.by));
+    else if (paused) this.#stand(true);
+    else {
+      const late = overdue(this.#rollout, now);
+      if (late) await this.#turn(this.#late(late));
+      else await this.#goOn();
+    }
+    if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
+  }
+
+  async #goOn(): Promise<void> {
+    if (this.#rollout.direction === 'forward' && !this.#isPassed(hookGate('pre-rollout'))) return;
+    if (!this.#fronted) await this.#front();
+    const pool = await this.#see();
+    if (this.#failure === null && pool) await this.#decide(pool, this.#parts.clock.now());
+  }
+
+  /** Obeys what people have told the rollout since the last look. */
+  #hear(): void {
+    const orders = this.#parts.store.orders(this.#id, this.#rollout.heard);
+    for (const order of orders) this.#rollout = obey(this.#rollout, order);
+    if (orders.length === 0) return;
+    for (const order of orders) {
+      if (order.event === 'ordered' && order.how === 'promote') this.#promote(order.by);
+    }
+    this.#parts.store.updateRollout(this.#rollout);
+  }
+
+  /** Opens the gates that the rollout stands at. */
+  #promote(by: string): void {
+    for (const [gate, { passedAt }] of Object.entries(this.#rollout.gates)) {
+      if (passedAt === null) this.#pass(gate, by);
+    }
+  }
+
   async #front(): Promise<void> {
-    const { service, direction } = this.#rollout;
+    const { service, direction, from } = this.#rollout;
     const { listen, traffic, revision } = goal(this.#rollout);
-    const preview = traffic.preview && direction === 'forward' ? revision : null;
+    this.#fronted = true;
+    // What has not been fronted before is not fronted for its end.
+    if (direction === 'back' && revision === null) return;
+    const other = revision !== from.revision;
+    const preview = traffic.preview && direction === 'forward' && other ? revision : null;
     await this.#parts.routing
       .front(service, { listen, traffic, preview })
       .catch((error: unknown) => this.#fail(error, null));
   }
 
-  async #step(): Promise<void> {
-    const acting = new Map(this.#acting);
-    const now = this.#parts.clock.now();
-    const pool = await this.#observe(acting).catch((error: unknown) => {
-      this.#fail(error, null);
+  /** The pool; null while it cannot be seen, which is a failure only when it lasts. */
+  async #see(): Promise<ObservedPool | null> {
+    try {
+      const pool = await this.#observe(new Map(this.#acting));
+      this.#blindSince = null;
+      return pool;
+    } catch (error) {
+      const now = this.#parts.clock.now();
+      this.#blindSince ??= now;
+      if (now - this.#blindSince >= BLIND_FOR) this.#fail(error, null);
       return null;
-    });
-    if (this.#failure) await this.#turn(this.#failure);
-    else if (now - this.#rollout.since > this.#rollout.policy.deadline) await this.#turn(this.#late());
-    else if (pool) await this.#decide(pool, now);
-    if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
+    }
   }
 
   async #observe(acting: ReadonlyMap<string, Action['kind']>): Promise<ObservedPool> {
@@ -107,7 +181,8 @@ class Run {
   }
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
-    const decision = this.#parts.strategies[this.#rollout.strategy].next(pool, this.#view(), now);
+    const decision = this.#strategy.next(pool, this.#view(), now);
+    if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
       case 'act':
         this.#waitingFor = '';
@@ -117,6 +192,9 @@ class Run {
         if (decision.reason !== this.#waitingFor)
           this.#journal({ event: 'waiting', reason: decision.reason });
         this.#waitingFor = decision.reason;
+        break;
+      case 'gate':
+        this.#isPassed(decision.gate);
         break;
       case 'fail': {
         const next = `read its console: unideploy logs ${decision.instance}`;
@@ -134,6 +212,68 @@ class Run {
     await this.#release(pool);
   }
 
+  /** Stands at a gate until it opens; whether it has. */
+  #isPassed(gate: Gate): boolean {
+    const { gates, full, policy } = this.#rollout;
+    const now = this.#parts.clock.now();
+    const state = gates[gate.key];
+    if (state?.passedAt) return true;
+    if (!state && this.#gates.isTrivial(gate)) {
+      this.#remember(gate.key, { reachedAt: now, passedAt: now, stuck: null });
+      this.#changed.raise();
+      return true;
+    }
+    if (!state) {
+      this.#remember(gate.key, { reachedAt: now, passedAt: null, stuck: null });
+      this.#journal({
+        event: 'gate-reached',
+        gate: gate.key,
+        promotable: gate.hooks === null,
+        ms: gate.wait,
+      });
+    }
+    this.#stand(true);
+    const reachedAt = state?.reachedAt ?? now;
+    const standing = this.#gates.check(gate, reachedAt);
+    if (standing.kind === 'failed') this.#fail(standing.error, null);
+    else if (standing.kind === 'open' || (full && gate.hooks === null)) return this.#pass(gate.key, null);
+    else if (standing.kind === 'stuck') this.#stick(gate.key, standing.reason);
+    const needsSomebody = gate.wait === null || standing.kind === 'stuck';
+    if (needsSomebody && now - reachedAt > policy.gateTimeout.after) {
+      if (policy.gateTimeout.action === 'promote') return this.#pass(gate.key, null);
+      this.#failure ??= { error: nobodyCame(gate.key, policy.gateTimeout.after).toJSON(), instance: null };
+    }
+    return false;
+  }
+
+  #pass(key: string, by: string | null): true {
+    const now = this.#parts.clock.now();
+    const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
+    this.#rollout = standStill(this.#rollout, false, now);
+    this.#remember(key, { reachedAt, passedAt: now, stuck: null });
+    this.#journal({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
+    this.#changed.raise();
+    return true;
+  }
+
+  #stick(key: string, reason: string): void {
+    const state = this.#rollout.gates[key];
+    if (!state || state.stuck !== null) return;
+    this.#remember(key, { ...state, stuck: reason });
+    this.#journal({ event: 'gate-stuck', gate: key, reason });
+  }
+
+  #remember(key: string, state: GateState): void {
+    this.#rollout = { ...this.#rollout, gates: { ...this.#rollout.gates, [key]: state } };
+    this.#parts.store.updateRollout(this.#rollout);
+  }
+
+  #stand(still: boolean): void {
+    const before = this.#rollout;
+    this.#rollout = standStill(before, still, this.#parts.clock.now());
+    if (this.#rollout !== before) this.#parts.store.updateRollout(this.#rollout);
+  }
+
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
   async #release(pool: ObservedPool): Promise<void> {
     const swapping = [...this.#acting.values()].includes('swapVolume');
@@ -142,29 +282,34 @@ class Run {
 
   /** Begins an action and goes on; its end wakes the loop. */
   #start(action: Action): void {
-    if (this.#acting.has(action.instance)) return;
-    const attempt = `${action.kind} of ${action.instance}`;
+    const instances = instancesOf(action);
+    if (instances.some((instance) => this.#acting.has(instance))) return;
+    const attempt = `${action.kind} of ${instances.join()}`;
     const attempts = (this.#attempts.get(attempt) ?? 0) + 1;
     this.#attempts.set(attempt, attempts);
-    if (attempts > MOST_ATTEMPTS) {
-      this.#fail(inVain(attempt), action.instance);
+    const culprit = action.kind === 'shift' ? null : action.instance;
+    if (attempts > MOST_ATTEMPTS && action.kind !== 'shift') {
+      this.#fail(inVain(attempt), culprit);
       return;
     }
     const { clock, store } = this.#parts;
     const began = clock.now();
-    this.#acting.set(action.instance, action.kind);
+    for (const instance of instances) this.#acting.set(instance, action.kind);
     if (action.kind === 'launch') this.#rollout.launches += 1;
     store.updateRollout(this.#rollout);
     this.#journal({ event: 'action-started', action, revision: goal(this.#rollout).revision });
     const task = this.#task();
     void execute(action, task)
-      .then(() => this.#journal({ event: 'action-finished', action, ms: clock.now() - began }))
+      .then(() => {
+        this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+        this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
+      })
       .catch((error: unknown) => {
         this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction === this.#rollout.direction) this.#fail(error, action.instance);
+        if (task.rollout.direction === this.#rollout.direction) this.#fail(error, culprit);
       })
       .finally(() => {
-        this.#acting.delete(action.instance);
+        for (const instance of instances) this.#acting.delete(instance);
         this.#changed.raise();
       });
   }
@@ -173,57 +318,130 @@ class Run {
     this.#failure ??= { error: report(error), instance };
   }
 
-  /** A failure on the way forward turns the rollout back; one on the way back ends it, for a person to look at. */
+  /**
+   * A failure on the way forward turns the rollout back; one on the way back ends it, for a person to look at. A rollback
+   * is a way back, whoever asked for it: there is nothing that it could be rolled back to.
+   */
   async #turn({ error, instance }: Failure): Promise<void> {
     this.#failure = null;
     const findEvidence = async () => (instance === null ? null : await this.#findEvidence(instance));
-    if (this.#rollout.direction === 'back') return await this.#finish(error, await findEvidence());
+    const { direction, kind } = this.#rollout;
+    if (direction === 'back' || kind === 'rollback') return await this.#finish(error, await findEvidence());
     this.#attempts.clear();
+    this.#gates.close();
     // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.
-    this.#rollout = { ...this.#rollout, direction: 'back', since: this.#parts.clock.now(), reason: error };
-    this.#evidence = await findEvidence();
+    const now = this.#parts.clock.now();
+    this.#rollout = { ...this.#rollout, ...underWay(now), direction: 'back', reason: error };
+    this.#gates = this.#gatekeeper();
+    this.#fronted = false;
     this.#parts.store.updateRollout(this.#rollout);
+    this.#evidence = await findEvidence();
     const to = this.#rollout.from.revision;
     this.#journal({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
-    await this.#front();
+    this.#onRollback = this.#tell('on-rollback');
     this.#changed.raise();
+  }
+
+  /** Runs hooks that change no verdict: how they went is in the journal. */
+  async #tell(point: HookPoint): Promise<void> {
+    await this.#gates.run(point).catch(() => {});
+  }
+
+  /** Leaves the pool as it is to the rollout that takes over, once nothing is under way in it any more. */
+  async #giveWay(by: string): Promise<void> {
+    this.#gates.close();
+    if (this.#acting.size > 0) return;
+    const error = new UnideployError(
+      'UD_SUPERSEDED',
+      `a newer rollout, started by ${by}, took over`,
+      `see it: unideploy status --service ${this.#rollout.service}`,
+    );
+    this.#close('superseded', error.toJSON(), null);
   }
 
   /** @param stuck why it could not even go back; null when it has reached its goal */
   async #finish(stuck: ErrorReport | null, evidence: Evidence | null = this.#evidence): Promise<void> {
-    const { store, clock, routing } = this.#parts;
+    const { routing, store } = this.#parts;
     const { revision } = goal(this.#rollout);
-    const { service, id, startedAt, policy } = this.#rollout;
+    const { service, policy, direction } = this.#rollout;
     if (!stuck)
       await (revision === null ? routing.remove(service, policy.drain) : routing.preview(service, null));
-    const ended: Verdict = stuck ? 'failed' : verdict(this.#rollout);
+    if (direction === 'forward') await this.#tell('post-rollout');
+    await this.#onRollback;
+    this.#close(stuck ? 'failed' : verdict(this.#rollout), stuck ?? this.#rollout.reason, evidence);
+    if (revision === null && !stuck) store.removeService(service);
+  }
+
+  #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
+    const { store, clock } = this.#parts;
     const endedAt = clock.now();
-    this.#rollout = { ...this.#rollout, state: ended, reason: stuck ?? this.#rollout.reason, endedAt };
     const target = this.#target();
+    this.#rollout = { ...standStill(this.#rollout, false, endedAt), state: ended, reason, endedAt };
     store.closeRollout(this.#rollout, {
       event: 'rollout-finished',
       verdict: ended,
-      reason: this.#rollout.reason,
-      ms: endedAt - startedAt,
+      reason,
+      ms: endedAt - this.#rollout.startedAt,
       evidence,
-      verified: stuck === null && (target === null || proofs(target).length > 0),
+      verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
     });
-    if (revision === null && !stuck) store.removeService(service);
-    this.#parts.onJournal(id);
+    this.#parts.onJournal(this.#id);
   }
 
   async #findEvidence(instance: string): Promise<Evidence> {
     const { hypervisor, monitor } = this.#parts;
     const console = telling(await hypervisor.console(instance, CONSOLE_LINES).catch(() => []));
-    return { instance, lastAnswer: monitor.reading(instance).last?.summary ?? null, console };
+    const { last, answers } = monitor.reading(instance);
+    return { instance, lastAnswer: last?.summary ?? null, answers, console };
   }
 
-  #late(): Failure {
-    const { policy, service } = this.#rollout;
+  #late(how: string): Failure {
+    const { service } = this.#rollout;
     const waiting = this.#waitingFor ? `, waiting for ${this.#waitingFor}` : '';
-    const message = `the rollout did not end within ${policy.deadline / 1000} s${waiting}`;
-    const next = `look at unideploy status --service ${service}, or raise rollout.deadline`;
-    return { error: new UnideployError('UD_DEADLINE', message, next).toJSON(), instance: null };
+    const next = `look at unideploy status --service ${service}, or raise rollout.deadline or rollout.progressDeadline`;
+    const error = new UnideployError('UD_DEADLINE', `the rollout ${how}${waiting}`, next);
+    return { error: error.toJSON(), instance: null };
+  }
+
+  #gatekeeper(): Gatekeeper {
+    const { clock, hooks, measures } = this.#parts;
+    const journal = (happening: Happening) => this.#journal(happening);
+    return new Gatekeeper(
+      {
+        hooks,
+        analyse: async (policy, told, signal) =>
+          await analyse({ measures, clock }, policy, this.#subject(), told, signal),
+        facts: async (point) => await this.#facts(point),
+        onHook: (finished) => journal({ event: 'hook-finished', ...finished }),
+        onMeasured: (measured) => journal({ event: 'measured', measured }),
+        onChange: () => this.#changed.raise(),
+        now: () => clock.now(),
+      },
+      this.#rollout.policy,
+    );
+  }
+
+  #subject(): Subject {
+    const { service, id, from, to } = this.#rollout;
+    return { service, rollout: id, revision: to.revision ?? 0, stable: from.revision };
+  }
+
+  async #facts(point: HookPoint): Promise<HookFacts> {
+    const { service, id, from, to, performer, reason } = this.#rollout;
+    const machines = await this.#parts.hypervisor.list();
+    const instances = machines
+      .filter(({ spec }) => spec.service === service && spec.revision === to.revision)
+      .map(({ spec }) => spec.id);
+    return {
+      point,
+      service,
+      rollout: id,
+      from: from.revision,
+      to: to.revision,
+      instances,
+      performer,
+      reason: point === 'on-rollback' ? (reason?.message ?? null) : null,
+    };
   }
 
   #task(): Task {
@@ -232,17 +450,30 @@ class Run {
   }
 
   #view(): RolloutView {
-    const { service, policy, health, since, launches } = this.#rollout;
+    const { service, policy, health, since, launches, direction, renew, gates } = this.#rollout;
     const { revision, replicas } = goal(this.#rollout);
+    const target = this.#target();
     return {
       target: revision,
       replicas,
       policy,
       health,
-      swap: swapMode(this.#target()),
+      swap: swapMode(target),
+      direction,
+      change: this.#change(),
       since,
+      renew: direction === 'forward' ? renew : null,
+      passed: Object.fromEntries(
+        Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
+      ),
       freshId: (ordinal) => `${service}-${this.#id}-${launches + ordinal + 1}`,
     };
+  }
+
+  #change(): Difference {
+    const from = this.#revision(this.#rollout.from.revision);
+    const to = this.#revision(this.#rollout.to.revision);
+    return from && to ? difference(from, to) : 'image';
   }
 
   #target(): Revision | null {
@@ -251,8 +482,8 @@ class Run {
 
   /** The goal's revision first: of two that are alike an instance counts as the goal's. */
   #candidates(): Revision[] {
-    const { from, to } = this.#rollout;
-    const numbers = new Set([goal(this.#rollout).revision, from.revision, to.revision]);
+    const { from, to, among } = this.#rollout;
+    const numbers = new Set([goal(this.#rollout).revision, from.revision, to.revision, ...among]);
     return [...numbers].map((number) => this.#revision(number)).filter((revision) => revision !== null);
   }
 
@@ -284,6 +515,30 @@ function inVain(attempt: string): UnideployError {
   return new UnideployError('UD_DEADLINE', message, 'look at the instance: unideploy status, unideploy logs');
 }
 
+/** The rollout after somebody's order. */
+function obey(rollout: Rollout, { event, by, at, seq, ...order }: OrderEntry): Rollout {
+  const heard = { ...rollout, heard: seq };
+  if (event === 'paused') return { ...heard, paused: { by, at } };
+  if (event === 'resumed') return { ...heard, paused: null };
+  const { how } = order as Extract<OrderEntry, { event: 'ordered' }>;
+  if (how === 'promote' || (how === 'abort' && rollout.direction === 'back')) return heard;
+  if (how === 'promote-full') return { ...heard, full: true };
+  return { ...heard, paused: null, ending: { by, at, how } };
+}
+
+function aborted(by: string): Failure {
+  const next = 'nothing: the service is as it was before; roll out again when you are ready';
+  return { error: new UnideployError('UD_ABORTED', `${by} aborted it`, next).toJSON(), instance: null };
+}
+
+function nobodyCame(gate: string, after: number): UnideployError {
+  return new UnideployError(
+    'UD_GATE_TIMEOUT',
+    `nobody decided at the gate ${gate} within ${after / 1000} s`,
+    'roll out again, and promote it in time, or raise rollout.gateTimeout',
+  );
+}
+
 /** An instance whose launch has begun and that nothing shows yet. */
 function launching(id: string, { revision }: { revision: number | null }, now: number): ObservedInstance {
   return {
@@ -291,9 +546,11 @@ function launching(id: string, { revision }: { revision: number | null }, now: n
     revision,
     verified: false,
     health: 'unknown',
+    healthySince: null,
     state: 'starting',
     launchedAt: now,
     weight: 0,
+    routed: false,
     inFlight: 0,
     acting: 'launch',
   };

@@ -6,9 +6,6 @@ import { UnideployError } from '../errors.ts';
 import type { AttachedVolume, VirtualMachine } from '../hypervisor/port.ts';
 import type { Senses } from './observe.ts';
 
-/** Weight of an admitted instance: every one has the same share. */
-const FULL_WEIGHT = 100;
-
 export interface Task extends Senses {
   clock: Clock;
   rollout: Rollout;
@@ -23,7 +20,7 @@ type Executors = {
 };
 
 /** How each action is done. Each may be repeated after it was cut short at any point. */
-const executors: Executors = { launch, admit, drain, retire, swapVolume };
+const executors: Executors = { launch, admit, drain, retire, swapVolume, shift };
 
 /** Performs one action; rejects with an UnideployError that says what did not work. */
 export async function execute<K extends Action['kind']>(
@@ -51,7 +48,7 @@ async function launch(
   });
 }
 
-async function admit({ instance }: { instance: string }, task: Task): Promise<void> {
+async function admit({ instance, weight }: { instance: string; weight: number }, task: Task): Promise<void> {
   const revision = needTarget(task.target);
   const machine = await find(task, instance);
   const { health, service } = task.rollout;
@@ -62,7 +59,7 @@ async function admit({ instance }: { instance: string }, task: Task): Promise<vo
     instance,
     revision: revision.number,
     ...machine.endpoint,
-    weight: FULL_WEIGHT,
+    weight,
   });
 }
 
@@ -78,6 +75,13 @@ async function retire(
   await routing.drop(rollout.service, instance);
   await hypervisor.stop(instance, rollout.policy.stop);
   await hypervisor.remove(instance);
+}
+
+async function shift(
+  { weights }: { weights: Record<string, number> },
+  { routing, rollout }: Task,
+): Promise<void> {
+  await routing.shift(rollout.service, weights);
 }
 
 async function swapVolume(action: Extract<Action, { kind: 'swapVolume' }>, task: Task): Promise<void> {

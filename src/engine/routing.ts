@@ -60,6 +60,14 @@ export class Routing {
     await this.#editRoute(service, instance, { revision });
   }
 
+  /** Gives instances other shares, all with one table; those that the table does not have are left out. */
+  async shift(service: string, weights: Record<string, number>): Promise<void> {
+    await this.#edit(service, (table) => ({
+      ...table,
+      routes: table.routes.map((route) => ({ ...route, weight: weights[route.instance] ?? route.weight })),
+    }));
+  }
+
   async drop(service: string, instance: string): Promise<void> {
     await this.#edit(service, (table) => ({
       ...table,

@@ -1,4 +1,4 @@
-import type { JournalEntry } from '../domain/journal.ts';
+import { isOrder, type JournalEntry, type OrderEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import type { RoutingTable } from '../proxy/port.ts';
@@ -26,6 +26,10 @@ export function memoryStore(revisionOf: (service: string, number: number) => Rev
       entries.push(entry);
       return entry;
     },
+    orders: (id, after) =>
+      entries.filter(
+        (entry): entry is OrderEntry => entry.rollout === id && entry.seq > after && isOrder(entry),
+      ),
     closeRollout: (rollout, happening) => {
       store.updateRollout(rollout);
       store.append(rollout, rollout.endedAt ?? rollout.since, happening);

@@ -1,4 +1,4 @@
-import type { Happening, JournalEntry } from '../domain/journal.ts';
+import type { Happening, JournalEntry, OrderEntry } from '../domain/journal.ts';
 import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
 import type { Revision, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
@@ -11,6 +11,14 @@ export interface Service {
   goal: Goal;
   policy: RolloutPolicy;
   health: HealthPolicy;
+  /** the instances that the last rollout has left without traffic, to go back to quickly, are kept so long; null: none */
+  warm: Warm | null;
+}
+
+export interface Warm {
+  rollout: number;
+  /** epoch milliseconds */
+  until: number;
 }
 
 export type NewRevision = RevisionSpec & Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit'>;
@@ -21,6 +29,8 @@ export interface RolloutStore {
   revision(service: string, number: number): Revision | null;
   rollout(id: number): Rollout | null;
   updateRollout(rollout: Rollout): void;
+  /** what people have told the rollout after position `after` of the journal, oldest first */
+  orders(rollout: number, after: number): OrderEntry[];
   append(rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry;
   /** Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable. */
   closeRollout(rollout: Rollout, happening: Happening): void;
@@ -48,6 +58,8 @@ export interface Store extends RolloutStore {
   openRollouts(): Rollout[];
   /** entries of a rollout after position `after`, oldest first */
   journal(rollout: number, after: number): JournalEntry[];
+  /** the last entries of all rollouts of a service, oldest first */
+  audit(service: string, limit: number): JournalEntry[];
 
   close(): void;
 }

@@ -1,5 +1,5 @@
 import Database from 'libsql';
-import type { Happening, JournalEntry } from '../domain/journal.ts';
+import { type Happening, isOrder, type JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
@@ -20,6 +20,14 @@ const SCHEMA = `
   create index if not exists journal_by_rollout on journal (rollout, seq);
   create table if not exists tables (service text primary key, body text not null) strict;
 `;
+
+interface JournalRow {
+  seq: number;
+  service: string;
+  rollout: number;
+  at: number;
+  body: string;
+}
 
 /** The store in one SQLite file; `:memory:` for a store that ends with the process. */
 export function sqliteStore(file: string): Store {
@@ -50,6 +58,11 @@ export function sqliteStore(file: string): Store {
       >[0][]
     ).map(toRevision);
 
+  const journal = (text: string, ...values: unknown[]): JournalEntry[] =>
+    (sql(text).all(...values) as JournalRow[]).map(({ body: said, ...row }) => ({
+      ...(JSON.parse(said) as Happening),
+      ...row,
+    }));
   const append = (
     rollout: Pick<Rollout, 'id' | 'service'>,
     at: number,
@@ -133,12 +146,14 @@ export function sqliteStore(file: string): Store {
     openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
     closeRollout(rollout, happening) {
-      const { service, policy, health, to, endedAt, state } = rollout;
+      const { id, service, policy, health, to, endedAt, state } = rollout;
       db.transaction(() => {
         updateRollout(rollout);
         append(rollout, endedAt ?? rollout.since, happening);
         if (state !== 'succeeded') return;
-        putService({ name: service, goal: to, policy, health });
+        const warm =
+          policy.warm > 0 && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
+        putService({ name: service, goal: to, policy, health, warm });
         sql('update revisions set stable_at = ? where service = ? and number = ?').run(
           endedAt,
           service,
@@ -149,15 +164,15 @@ export function sqliteStore(file: string): Store {
 
     append,
     journal: (rollout, after) =>
-      (
-        sql('select * from journal where rollout = ? and seq > ? order by seq').all(rollout, after) as {
-          seq: number;
-          service: string;
-          rollout: number;
-          at: number;
-          body: string;
-        }[]
-      ).map(({ body: text, ...row }) => ({ ...(JSON.parse(text) as Happening), ...row })),
+      journal('select * from journal where rollout = ? and seq > ? order by seq', rollout, after),
+    audit: (service, limit) =>
+      journal('select * from journal where service = ? order by seq desc limit ?', service, limit).reverse(),
+    orders: (rollout, after) =>
+      journal(
+        `select * from journal where rollout = ? and seq > ? and body like '{"event":"%ed"%' order by seq`,
+        rollout,
+        after,
+      ).filter(isOrder),
 
     table: (service) => body(readTable, 'select body from tables where service = ?', service),
     putTable(table) {
