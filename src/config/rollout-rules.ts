@@ -1,4 +1,5 @@
 import { HOOK_POINTS } from '../domain/hooks.ts';
+import { analysisBreaches } from './analysis-rules.ts';
 import { longestAction } from './rollout.ts';
 import type { Breach } from './rules.ts';
 import type { Declaration } from './schema.ts';
@@ -11,6 +12,7 @@ export function rolloutBreaches(declaration: Declaration): Breach[] {
     ...sizeBreaches(declaration.rollout),
     ...strategyBreaches(declaration),
     ...stepBreaches(declaration.rollout),
+    ...(declaration.rollout.analysis ? analysisBreaches(declaration.rollout.analysis) : []),
     ...hookBreaches(declaration.rollout),
     ...progressBreaches(declaration),
   ];
@@ -48,12 +50,19 @@ function strategyBreaches({ rollout, volumes }: Declaration): Breach[] {
   return found;
 }
 
-function stepBreaches({ canary: { steps = [] } }: Rollout): Breach[] {
-  return steps.flatMap(({ weight }, index) => {
+function stepBreaches({ canary: { steps = [] }, analysis: policy }: Rollout): Breach[] {
+  return steps.flatMap(({ weight, analysis }, index) => {
+    const found: Breach[] = [];
+    const breach = (key: string, message: string) =>
+      found.push({
+        path: ['rollout', 'canary', 'steps', index, key],
+        message: `rollout.canary.steps[${index}].${key} ${message}`,
+      });
     const before = steps[index - 1]?.weight ?? 0;
-    if (weight > before) return [];
-    const message = `rollout.canary.steps[${index}].weight is ${weight}%, expected more than the ${before}% of the step before`;
-    return [{ path: ['rollout', 'canary', 'steps', index, 'weight'], message }];
+    if (weight <= before)
+      breach('weight', `is ${weight}%, expected more than the ${before}% of the step before`);
+    if (analysis && !policy) breach('analysis', 'is true, expected rollout.analysis to say what is measured');
+    return found;
   });
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../domain/policy.ts';
+import { analysisSchema } from './analysis-schema.ts';
 import { hooksSchema } from './hooks-schema.ts';
 import { choice, delay, delayOr, duration, integer, part, pattern, share } from './scalars.ts';
 
@@ -90,6 +91,7 @@ export const rolloutSchema = z
         .describe('time that blue-green and canary keep the old instances, without traffic, after a success'),
       gateTimeout: gateTimeout.prefault({}),
       hooks: hooksSchema.prefault({}),
+      analysis: analysisSchema.optional(),
       drain: duration.prefault('30s').describe('time the last requests of a drained instance may take'),
       stop: duration.prefault('10s').describe('time between asking a guest to power down and ending it'),
       verify: duration

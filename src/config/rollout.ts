@@ -1,5 +1,6 @@
 import type { Hook, Hooks } from '../domain/hooks.ts';
 import { DEFAULT_STEPS, type RolloutPolicy, type STRATEGIES } from '../domain/policy.ts';
+import { analysisOf } from './analysis.ts';
 import type { FileReference } from './config.ts';
 import type { KeyPath } from './positions.ts';
 import type { Declaration } from './schema.ts';
@@ -16,14 +17,14 @@ const DAY = 24 * 60 * MINUTE;
 
 /** What `rollout` says, with all that it leaves to others. Hooks run in `folder`. */
 export function rolloutOf(declaration: Declaration, folder: string, reference: Reference): RolloutConfig {
-  const { strategy, canary, hooks, progressDeadline, ...rest } = declaration.rollout;
+  const { strategy, canary, hooks, analysis, progressDeadline, ...rest } = declaration.rollout;
   const longest = longestAction(declaration);
   return {
     ...rest,
     strategy: typeof strategy === 'string' ? strategy : reference(strategy.file, ['rollout', 'strategy']),
     steps: canary.steps ?? DEFAULT_STEPS,
     hooks: hooksOf(hooks, folder),
-    analysis: null,
+    analysis: analysisOf(analysis, folder),
     progressDeadline: progressDeadline ?? Math.min(longest + MINUTE, DAY),
   };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { HOOK_POINTS, type Hook } from '../domain/hooks.ts';
 import { type RolloutPolicy, STRATEGIES } from '../domain/policy.ts';
+import { analysisPolicy } from './analysis-message.ts';
 
 /** How a pool moves, checked where it comes in. */
 
@@ -43,7 +44,7 @@ export const rolloutPolicy: z.ZodType<RolloutPolicy> = z.strictObject({
   warm: milliseconds,
   gateTimeout: z.strictObject({ after: milliseconds, action: z.enum(['rollback', 'promote']) }),
   hooks: z.record(z.enum(HOOK_POINTS), z.array(hook).max(100)),
-  analysis: z.null(),
+  analysis: analysisPolicy.nullable(),
   drain: milliseconds,
   stop: milliseconds,
   verify: milliseconds,

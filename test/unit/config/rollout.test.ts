@@ -49,6 +49,9 @@ rollout:
       - {weight: 5%, pause: 1m, analysis: true}
       - {weight: 20%}
       - {weight: 99%, pause: manual}
+  analysis:
+    count: 2
+    metrics: [{figure: error-rate, max: 2%}]
   bake: 2m
   warm: 10m
   gateTimeout: {after: 1h, action: promote}
@@ -72,6 +75,7 @@ rollout:
         { weight: 20, pause: 0, analysis: false },
         { weight: 99, pause: null, analysis: false },
       ],
+      analysis: { count: 2, metrics: [{ name: 'error-rate', pass: { max: 0.02 } }] },
       bake: 120_000,
       warm: 600_000,
       gateTimeout: { after: 3_600_000, action: 'promote' },
