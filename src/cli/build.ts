@@ -8,6 +8,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
 import type { Context } from './context.ts';
+import { checkedPolicy } from './policy.ts';
 import { checkedTraffic } from './traffic.ts';
 
 export interface Built {
@@ -27,8 +28,9 @@ export async function withBuilt<T>(
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
     const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
-    const { service, replicas, listen, health, rollout: policy } = config;
+    const { service, replicas, listen, health } = config;
     const traffic = await checkedTraffic(config.traffic);
+    const policy = await checkedPolicy(config.rollout);
     const gitCommit = await commitOf(config);
     const { performer } = context;
     return await use({

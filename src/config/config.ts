@@ -1,7 +1,8 @@
-import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
+import type { HealthPolicy } from '../domain/policy.ts';
 import type { Checks, Machine, VolumeFormat } from '../domain/revision.ts';
 import type { ListenAddress } from '../proxy/port.ts';
 import type { KeyPath, Position } from './positions.ts';
+import type { RolloutConfig } from './rollout.ts';
 import type { TrafficConfig } from './traffic.ts';
 
 /** What an `unideploy.yaml` says, defaults filled in. Paths are absolute, durations milliseconds, memory MiB. */
@@ -19,7 +20,7 @@ export interface Config {
   volumes: VolumeConfig[];
   checks: Checks;
   health: HealthPolicy;
-  rollout: RolloutPolicy;
+  rollout: RolloutConfig;
   traffic: TrafficConfig;
   /** Where a key stands in the file; the nearest key above it where it was left out. */
   position(path: KeyPath): Position;

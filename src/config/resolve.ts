@@ -3,6 +3,7 @@ import type { Machine } from '../domain/revision.ts';
 import type { BootFiles, Config, FileReference, VolumeConfig } from './config.ts';
 import { type KeyPath, locate, type ParsedFile, place } from './positions.ts';
 import { PROFILES } from './profiles.ts';
+import { rolloutOf } from './rollout.ts';
 import type { Declaration } from './schema.ts';
 import { trafficOf } from './traffic.ts';
 
@@ -35,7 +36,7 @@ export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Con
       revisionPath: revision === false ? null : revision.path,
     },
     health: policy,
-    rollout: declaration.rollout,
+    rollout: rolloutOf(declaration, folder, reference),
     traffic: trafficOf(declaration, reference),
     position: (path) => locate(parsed, path),
   };

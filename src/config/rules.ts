@@ -1,5 +1,6 @@
 import type { KeyPath } from './positions.ts';
 import { PROFILES } from './profiles.ts';
+import { rolloutBreaches } from './rollout-rules.ts';
 import type { Declaration } from './schema.ts';
 
 /** A rule that several keys break together, and the key to point at. */
@@ -101,21 +102,6 @@ function repeated(volumes: readonly Volume[], key: 'name' | 'probe'): Breach[] {
     const message = `volumes[${index}] has the ${key} "${volume[key]}" of volumes[${earlier}], expected another`;
     return [{ path: ['volumes', index, key], message }];
   });
-}
-
-function rolloutBreaches({ rollout, volumes }: Declaration): Breach[] {
-  const found: Breach[] = [];
-  if (Number.parseInt(`${rollout.maxSurge}`, 10) + Number.parseInt(`${rollout.maxUnavailable}`, 10) === 0)
-    found.push({
-      path: ['rollout', 'maxSurge'],
-      message: 'rollout.maxSurge and rollout.maxUnavailable are both 0, expected one of them above',
-    });
-  if (rollout.strategy === 'volume-swap' && volumes.length === 0)
-    found.push({
-      path: ['rollout', 'strategy'],
-      message: 'rollout.strategy is volume-swap, expected volumes to swap or another strategy',
-    });
-  return found;
 }
 
 function proxyBreaches({ proxy }: Declaration): Breach[] {

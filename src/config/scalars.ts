@@ -34,12 +34,30 @@ export const httpPath = pattern(/^\/[!-~]*$/, 'expected an HTTP path that starts
 export const command = pattern(/\S/, 'expected a shell command');
 
 /** `500ms`, `30s`, `15m`, `1h`; becomes milliseconds. At least 1 ms, at most a day. */
-export const duration = pattern(
+export const duration = time(
   /^(?=.*[1-9])\d{1,6}(\.\d{1,3})?(ms|s|m|h)$/,
   'expected a duration with its unit such as 500ms, 30s or 15m',
-)
-  .transform((text) => Math.max(1, Math.round(ms(text as StringValue))))
-  .refine((time) => time <= ms('24h'), { error: 'expected a duration of at most 24h' });
+).transform((time) => Math.max(1, time));
+
+/** The same, or `0s`. */
+export const delay = time(
+  /^\d{1,6}(\.\d{1,3})?(ms|s|m|h)$/,
+  'expected a duration with its unit such as 0s, 30s or 15m',
+);
+
+/** A word, which becomes `meant`, or a delay. */
+export function delayOr<const T>(words: Readonly<Record<string, T>>) {
+  const names = Object.keys(words);
+  const word = z.enum(names).transform((name) => words[name] as T);
+  const error = `expected ${names.join(', ')} or a duration of at most 24h such as 0s, 30s or 15m`;
+  return z.union([word, delay], { error });
+}
+
+function time(regex: RegExp, error: string) {
+  return pattern(regex, error)
+    .transform((text) => Math.round(ms(text as StringValue)))
+    .refine((time) => time <= ms('24h'), { error: 'expected a duration of at most 24h' });
+}
 
 const MEMORY = 'expected an amount of memory of at least 16M such as 128M or 1G';
 
@@ -61,9 +79,14 @@ function bytes(text: string): number {
 }
 
 /** `50%`; becomes 50. */
-export const percentage = pattern(/^(\d|[1-9]\d|100)%$/, 'expected a percentage from 0% to 100%').transform(
-  (text) => Number.parseInt(text, 10),
-);
+export const percentage = perCent(/^(\d|[1-9]\d|100)%$/, 'expected a percentage from 0% to 100%');
+
+/** The same for a part that leaves something: neither nothing nor all. */
+export const part = perCent(/^([1-9]|[1-9]\d)%$/, 'expected a percentage from 1% to 99%');
+
+function perCent(regex: RegExp, error: string) {
+  return pattern(regex, error).transform((text) => Number.parseInt(text, 10));
+}
 
 const HOST_NAME = 'expected the name of a host such as shop.example.com, without a port';
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { proxySchema } from './proxy-schema.ts';
+import { rolloutSchema } from './rollout-schema.ts';
 import {
   choice,
   command,
@@ -11,7 +12,6 @@ import {
   name,
   path,
   pattern,
-  share,
 } from './scalars.ts';
 
 const map = { error: 'expected a map of keys' };
@@ -139,26 +139,6 @@ const revision = z
   )
   .describe('how the application tells what it runs; false: it cannot, and rollouts are unverified');
 
-const rollout = z
-  .strictObject(
-    {
-      strategy: choice('auto', 'rolling', 'volume-swap')
-        .prefault('auto')
-        .describe('auto: volume-swap where only volumes changed, rolling otherwise'),
-      maxSurge: share().prefault(1).describe('instances above replicas; a percentage is rounded up'),
-      maxUnavailable: share().prefault(0).describe('instances below replicas; a percentage is rounded down'),
-      parallel: integer(1, 100).prefault(2).describe('guests swapped at once'),
-      drain: duration.prefault('30s').describe('time the last requests of a drained instance may take'),
-      stop: duration.prefault('10s').describe('time between asking a guest to power down and ending it'),
-      verify: duration
-        .prefault('30s')
-        .describe('time from the attach of a volume until the guest answers with its revision'),
-      deadline: duration.prefault('10m').describe('time for the whole rollout'),
-    },
-    map,
-  )
-  .describe('how the pool moves to a new revision');
-
 /** The shape of `unideploy.yaml`. What depends on several keys is in rules.ts, what depends on the profile in profiles.ts. */
 export const configSchema = z
   .strictObject(
@@ -176,7 +156,7 @@ export const configSchema = z
       port: integer(1, 65535).prefault(80).describe('TCP port of the application in the guest'),
       health: health.prefault({}),
       revision: revision.prefault({}),
-      rollout: rollout.prefault({}),
+      rollout: rolloutSchema.prefault({}),
       proxy: proxySchema.prefault({}),
     },
     map,

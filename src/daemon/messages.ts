@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { JournalEntry } from '../domain/journal.ts';
-import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
+import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
@@ -8,6 +8,7 @@ import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import type { Warm } from '../store/port.ts';
+import { rolloutPolicy } from './policy-message.ts';
 
 /** What goes over the API, checked where it comes in. */
 
@@ -15,7 +16,6 @@ const digest = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-c
 const name = z.string().regex(/^[a-z][a-z0-9-]{0,19}$/, 'expected a name like "my-site"');
 const milliseconds = z.number().int().min(0).max(86_400_000);
 const count = z.number().int().min(0).max(500);
-const amount = z.union([count, z.templateLiteral([z.number(), '%'])]);
 const path = z.string().startsWith('/').max(1024);
 
 const spec = z.strictObject({
@@ -53,17 +53,6 @@ const spec = z.strictObject({
 
 const listen = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(0).max(65535) });
 
-const policy = z.strictObject({
-  strategy: z.enum(['auto', 'rolling', 'volume-swap']),
-  maxSurge: amount,
-  maxUnavailable: amount,
-  parallel: z.number().int().min(1).max(500),
-  drain: milliseconds,
-  stop: milliseconds,
-  verify: milliseconds,
-  deadline: milliseconds,
-}) satisfies z.ZodType<RolloutPolicy>;
-
 const health = z.strictObject({
   interval: milliseconds.min(10),
   timeout: milliseconds.min(10),
@@ -84,7 +73,7 @@ export const deployRequest = z.strictObject({
   replicas: count.min(1),
   listen,
   traffic: trafficPolicy,
-  policy,
+  policy: rolloutPolicy,
   health,
   performer,
   gitCommit: z.string().max(100).nullable(),

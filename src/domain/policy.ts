@@ -19,6 +19,12 @@ export interface CanaryStep {
   analysis: boolean;
 }
 
+/** What a canary goes through where nobody says anything else. */
+export const DEFAULT_STEPS: CanaryStep[] = [
+  { weight: 10, pause: 0, analysis: true },
+  { weight: 50, pause: 0, analysis: false },
+];
+
 /** How a pool moves. Times in milliseconds. */
 export interface RolloutPolicy {
   strategy: StrategyChoice;
@@ -55,6 +61,19 @@ export interface RolloutPolicy {
   /** the whole rollout, in each direction; what it stands still on purpose is not counted */
   deadline: number;
 }
+
+/** The part of a policy that holds a rollout up, where nothing does. */
+export const NO_GATES = {
+  batchWait: 0,
+  minHealthy: 0,
+  promotion: 0,
+  steps: DEFAULT_STEPS,
+  bake: 0,
+  warm: 0,
+  gateTimeout: { after: 86_400_000, action: 'rollback' },
+  hooks: NO_HOOKS,
+  analysis: null,
+} satisfies Partial<RolloutPolicy>;
 
 /** When an instance counts as healthy. Times in milliseconds. */
 export interface HealthPolicy {

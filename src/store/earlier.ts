@@ -1,16 +1,26 @@
-import type { Goal, Rollout } from '../domain/rollout.ts';
+import { NO_GATES, type RolloutPolicy } from '../domain/policy.ts';
+import { type Goal, type Rollout, underWay } from '../domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../domain/traffic.ts';
 import type { RoutingTable } from '../proxy/port.ts';
 import type { Service } from './port.ts';
 
 /** What stores of earlier versions did not say yet, filled in with what was so then. */
 
+const NOTHING_ORDERED = { renew: null, among: [], ending: null };
+
 export function readService(service: Service): Service {
-  return { ...service, goal: readGoal(service.goal) };
+  return { ...service, goal: readGoal(service.goal), policy: readPolicy(service.policy) };
 }
 
 export function readRollout(rollout: Rollout): Rollout {
-  return { ...rollout, from: readGoal(rollout.from), to: readGoal(rollout.to) };
+  return {
+    ...NOTHING_ORDERED,
+    ...underWay(rollout.since),
+    ...rollout,
+    from: readGoal(rollout.from),
+    to: readGoal(rollout.to),
+    policy: readPolicy(rollout.policy),
+  };
 }
 
 export function readTable(table: RoutingTable): RoutingTable {
@@ -19,4 +29,10 @@ export function readTable(table: RoutingTable): RoutingTable {
 
 function readGoal(goal: Goal): Goal {
   return { ...goal, traffic: { ...DEFAULT_TRAFFIC, ...goal.traffic } };
+}
+
+/** Only the whole rollout had a deadline then. */
+function readPolicy(policy: RolloutPolicy): RolloutPolicy {
+  const then = { ...NO_GATES, progressDeadline: policy.deadline };
+  return { ...then, ...policy };
 }

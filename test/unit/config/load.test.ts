@@ -48,16 +48,6 @@ describe('a simple config', () => {
       unhealthy: 3,
       deadline: 60_000,
     });
-    expect(config.rollout).toEqual({
-      strategy: 'auto',
-      maxSurge: 1,
-      maxUnavailable: 0,
-      parallel: 2,
-      drain: 30_000,
-      stop: 10_000,
-      verify: 30_000,
-      deadline: 600_000,
-    });
   });
 
   it('has paths relative to its own folder, and says where each was written', () => {
@@ -222,14 +212,6 @@ describe('rules over several keys', () => {
     ['{source: s}, {name: t, source: t}', 'volumes[1] has the probe "/.unideploy/revision" of volumes[0]'],
   ])('hold for volumes [%s]', (body, expected) => {
     expect(problems(`${linux}volumes: [${body}]\n`).join('\n')).toContain(expected);
-  });
-
-  it.each([
-    ['maxSurge: 0', '4:11: rollout.maxSurge and rollout.maxUnavailable are both 0'],
-    ['maxSurge: 0%, maxUnavailable: 0%', '4:11: rollout.maxSurge and rollout.maxUnavailable are both 0'],
-    ['strategy: volume-swap', '4:11: rollout.strategy is volume-swap, expected volumes to swap'],
-  ])('hold for a rollout of {%s}', (body, expected) => {
-    expect(problems(`${linux}rollout: {${body}}\n`)).toEqual([expect.stringContaining(expected)]);
   });
 });
 
