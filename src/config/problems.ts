@@ -76,7 +76,7 @@ function say(path: KeyPath, found: unknown): string {
 }
 
 /** `guest.kernel`, `volumes[1].name`. */
-function keyName(path: KeyPath): string {
+export function keyName(path: KeyPath): string {
   return path.reduce<string>(
     (text, segment) =>
       typeof segment === 'number' ? `${text}[${segment}]` : text === '' ? segment : `${text}.${segment}`,

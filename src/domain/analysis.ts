@@ -1,11 +1,12 @@
 /** How a new revision is judged while it has a share of the traffic. Times in milliseconds. */
 export interface AnalysisPolicy {
-  /** between two measurements */
+  /** between two measurements, and before the first */
   interval: number;
   /** measurements of each metric that make an analysis */
   count: number;
   /** its outcomes are told, and change nothing */
   dryRun: boolean;
+  /** each has a name of its own */
   metrics: Metric[];
 }
 
@@ -13,33 +14,52 @@ export interface AnalysisPolicy {
 export interface Metric {
   name: string;
   source: MetricSource;
-  /** up to here it is a success; `ratio`: of what the stable revision has at the same time */
+  /** within these it is a success */
   pass: Bound;
-  /** beyond here it is a failure; between the two it is inconclusive */
+  /** beyond these it is a failure; between the two it is inconclusive */
   fail: Bound;
   /** requests of the new revision below which nothing is concluded (figures of the data plane) */
   sample: number;
-  /** measurements of that outcome which are put up with */
+  /** failures that are put up with; one more fails the analysis */
   failures: number;
+  /** errors in a row that are put up with, each measured again; one more fails the analysis */
   errors: number;
   dryRun: boolean;
 }
 
 export type MetricSource =
   | { kind: 'figures'; figure: Figure }
-  | { kind: 'prometheus'; url: string; query: string }
+  /** `{{service}}`, `{{revision}}` and `{{stable}}` are filled in */
+  | ({ kind: 'prometheus'; query: string } & Address)
   /** exit code 0: success, 1: failure, 2: inconclusive, others: error; a number on its last line is the value */
-  | { kind: 'command'; command: string; folder: string; timeout: number }
-  | { kind: 'http'; url: string; timeout: number };
+  | { kind: 'command'; command: string /** absolute */; folder: string; timeout: number }
+  /** 2xx: success, 4xx: failure, others: error, unless its JSON says an outcome; `{{revision}}` is filled in here too */
+  | ({ kind: 'http' } & Address);
 
-export const FIGURES = ['error-rate', 'latency-p50', 'latency-p95', 'latency-p99', 'requests'] as const;
+/** What is asked over HTTP. */
+export interface Address {
+  url: string;
+  /** may name variables of the controller's environment, `${TOKEN}`, which are read when it is asked and never written down */
+  headers: Record<string, string>;
+  timeout: number;
+}
+
+/** Rates are shares of 1, latencies seconds. */
+export const FIGURES = [
+  'error-rate',
+  'latency-mean',
+  'latency-p50',
+  'latency-p95',
+  'latency-p99',
+  'requests',
+] as const;
 export type Figure = (typeof FIGURES)[number];
 
-/** A bound from above, or from below; null: none. */
+/** Null: no such bound. All that are given count. */
 export interface Bound {
   max: number | null;
   min: number | null;
-  /** compared with the stable revision's value: `value / stable` */
+  /** how often the stable revision's value it may be */
   maxRatio: number | null;
 }
 
