@@ -20,7 +20,7 @@ function metricOf(declared: MetricDeclaration, folder: string): Metric {
     source: sourceOf(declared, folder),
     pass,
     fail: declared.fail ? boundOf(declared.fail) : figure === 'requests' ? { ...pass, min: null } : pass,
-    sample: declared.sample ?? (figure === undefined || figure === 'requests' ? 0 : SAMPLE),
+    sample: declared.sample ?? (figure === undefined ? 0 : figure === 'requests' ? 1 : SAMPLE),
     failures,
     errors,
     dryRun,

@@ -63,6 +63,18 @@ export interface Bound {
   maxRatio: number | null;
 }
 
+/** What a source says at one moment. */
+export interface Measurement {
+  /** null: the source has no figure */
+  value: number | null;
+  stable: number | null;
+  sample: number | null;
+  /** the source's own judgement (commands, HTTP), which no bound makes better; null: the bounds decide */
+  verdict: 'success' | 'failure' | 'inconclusive' | null;
+  /** one line for people */
+  said: string;
+}
+
 export type Outcome = 'success' | 'failure' | 'inconclusive' | 'error';
 
 /** One measurement of one metric, and what it says. */

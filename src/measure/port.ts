@@ -1,4 +1,6 @@
-import type { MetricSource } from '../domain/analysis.ts';
+import type { Measurement, MetricSource } from '../domain/analysis.ts';
+
+export type { Measurement };
 
 /** Whose figures are wanted. */
 export interface Subject {
@@ -9,24 +11,13 @@ export interface Subject {
   stable: number | null;
 }
 
-/** What a source says at one moment. */
-export interface Measurement {
-  /** null: the source has no figure, and says how it went by `verdict` alone */
-  value: number | null;
-  stable: number | null;
-  sample: number | null;
-  /** the source's own judgement (commands, HTTP); null: the bounds decide */
-  verdict: 'success' | 'failure' | 'inconclusive' | null;
-  /** one line for people */
-  said: string;
-}
-
 /** Where figures come from. One is opened for each metric of each analysis, and knows what was so when it began. */
 export interface Measures {
+  /** Rejects when the source cannot be read. */
   open(source: MetricSource, subject: Subject): Promise<Gauge>;
 }
 
 export interface Gauge {
-  /** Rejects when the source cannot be read. */
+  /** Rejects when the source cannot be read, does not answer in time, or the signal says so. */
   measure(signal: AbortSignal): Promise<Measurement>;
 }
