@@ -19,7 +19,7 @@ export type Hook = HookCall & {
 };
 
 type HookCall =
-  | { kind: 'command'; command: string; /** absolute */ folder: string }
+  | { kind: 'command'; command: string /** absolute */; folder: string }
   /** `headers` may name variables of the environment, `${TOKEN}`, which are read when it is called and never written down */
   | { kind: 'http'; url: string; headers: Record<string, string> };
 

@@ -68,10 +68,9 @@ export interface Order {
 }
 
 /** What a rollout is when it begins, or turns. */
-export function underWay(now: number): Pick<
-  Rollout,
-  'since' | 'gates' | 'paused' | 'full' | 'progressAt' | 'stood' | 'standingSince'
-> {
+export function underWay(
+  now: number,
+): Pick<Rollout, 'since' | 'gates' | 'paused' | 'full' | 'progressAt' | 'stood' | 'standingSince'> {
   return { since: now, gates: {}, paused: null, full: false, progressAt: now, stood: 0, standingSince: null };
 }
 

@@ -51,5 +51,7 @@ export const done: Decision = { kind: 'done' };
 
 /** The first of these gates that keeps the rollout up. On the way back nothing does. */
 export function shut(rollout: RolloutView, ...gates: Gate[]): Gate | undefined {
-  return rollout.direction === 'back' ? undefined : gates.find(({ key }) => rollout.passed[key] === undefined);
+  return rollout.direction === 'back'
+    ? undefined
+    : gates.find(({ key }) => rollout.passed[key] === undefined);
 }
