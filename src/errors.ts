@@ -43,7 +43,9 @@ export const ERROR_CODES = {
   UD_CONTROLLER_RUNNING: 5,
   UD_LOCKED: 5,
   UD_REVISION_CHANGED: 5,
+  UD_PAUSED: 6,
   UD_TIMED_OUT: 7,
+  UD_INTERRUPTED: 130,
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -8,7 +8,13 @@ import { UnideployError } from '../errors.ts';
 import type { Renderer, Result } from './render/renderer.ts';
 
 /** The exit code of each verdict; docs/errors.md has the whole list. */
-const EXIT: Record<Verdict, number> = { succeeded: 0, 'rolled-back': 3, failed: 4, aborted: 4 };
+const EXIT: Record<Verdict, number> = {
+  succeeded: 0,
+  'rolled-back': 3,
+  aborted: 3,
+  failed: 4,
+  superseded: 4,
+};
 
 /** How long a controller that went away in the middle of a rollout may take to come back. */
 const RETURNS = { retries: 20, minTimeout: 500, maxTimeout: 2000 };

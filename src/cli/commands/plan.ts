@@ -3,7 +3,8 @@ import type { Plan } from '../../daemon/messages.ts';
 import { canonical } from '../../domain/revision.ts';
 import { withBuilt } from '../build.ts';
 import { withClient } from '../context.ts';
-import { did, seconds } from '../render/words.ts';
+import { did } from '../render/actions.ts';
+import { seconds } from '../render/words.ts';
 import { run } from '../run.ts';
 
 export function planCommand(program: Command): void {

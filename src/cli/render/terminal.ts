@@ -1,10 +1,12 @@
 import { createLogUpdate } from 'log-update';
 import colors from 'picocolors';
-import type { Action } from '../../domain/action.ts';
+import { type Action, instancesOf } from '../../domain/action.ts';
 import type { JournalEntry } from '../../domain/journal.ts';
 import type { ErrorReport } from '../../errors.ts';
+import { doing } from './actions.ts';
+import { failure, summary } from './outcome.ts';
 import type { Renderer } from './renderer.ts';
-import { describe, doing, failure, oneLine, seconds, summary } from './words.ts';
+import { describe, evidenceLines, evidenceTeller, oneLine, seconds } from './words.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -12,6 +14,7 @@ const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '
 export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Renderer {
   const live = createLogUpdate(out);
   const running = new Map<string, { action: Action; since: number }>();
+  const newEvidence = evidenceTeller();
   let waiting = '';
   let frame = 0;
   let timer: NodeJS.Timeout | null = null;
@@ -44,9 +47,16 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
     entry: (entry) => {
       timer ??= setInterval(draw, 100);
       track(entry, running);
-      waiting = entry.event === 'waiting' ? `waiting for ${entry.reason}` : '';
       const text = describe(entry);
+      waiting = STILL.has(entry.event) ? (text ?? '') : '';
       if (text !== null && entry.event !== 'waiting') print(paint(entry, text));
+      const evidence = newEvidence(entry);
+      if (evidence)
+        print(
+          evidenceLines(evidence)
+            .map((line) => `  ${line}`)
+            .join('\n'),
+        );
       if (entry.event === 'rollout-finished') stop();
     },
     note: print,
@@ -60,16 +70,39 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
   };
 }
 
+/** After these a rollout stands still, and the last line says why. */
+const STILL = new Set<JournalEntry['event']>(['waiting', 'gate-reached', 'gate-stuck', 'paused']);
+
 function track(entry: JournalEntry, running: Map<string, { action: Action; since: number }>): void {
   if (entry.event === 'action-started')
-    running.set(entry.action.instance, { action: entry.action, since: entry.at });
+    running.set(keyOf(entry.action), { action: entry.action, since: entry.at });
   if (entry.event === 'action-finished' || entry.event === 'action-failed')
-    running.delete(entry.action.instance);
+    running.delete(keyOf(entry.action));
+}
+
+/** An instance has one action at a time. */
+function keyOf(action: Action): string {
+  return instancesOf(action).join(' ');
 }
 
 function paint(entry: JournalEntry, text: string): string {
-  if (entry.event === 'action-finished') return `${colors.green('✔')} ${text}`;
-  if (entry.event === 'action-failed') return `${colors.red('✖')} ${text}`;
-  if (entry.event === 'rollback-started') return colors.yellow(text);
-  return entry.event === 'rollout-started' ? colors.bold(text) : text;
+  switch (entry.event) {
+    case 'rollout-started':
+      return colors.bold(text);
+    case 'action-finished':
+    case 'gate-passed':
+      return `${colors.green('✔')} ${text}`;
+    case 'action-failed':
+      return `${colors.red('✖')} ${text}`;
+    case 'hook-finished':
+      return `${entry.error ? colors.red('✖') : colors.green('✔')} ${text}`;
+    case 'measured':
+      return entry.measured.outcome === 'failure' ? colors.red(text) : text;
+    case 'gate-stuck':
+    case 'paused':
+    case 'rollback-started':
+      return colors.yellow(text);
+    default:
+      return text;
+  }
 }

@@ -1,10 +1,10 @@
-import type { Action } from '../../domain/action.ts';
+import type { Measured } from '../../domain/analysis.ts';
 import type { Evidence, JournalEntry } from '../../domain/journal.ts';
 import type { RolloutKind } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
-import type { Result } from './renderer.ts';
+import { did, doing } from './actions.ts';
 
-/** What happened, in words; null for what needs no line of its own. */
+/** What happened, in one line; null for what needs none of its own. */
 export function describe(entry: JournalEntry): string | null {
   switch (entry.event) {
     case 'rollout-started': {
@@ -23,9 +23,28 @@ export function describe(entry: JournalEntry): string | null {
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
+    case 'gate-reached':
+      return `at gate ${entry.gate}${opening(entry)}`;
+    case 'gate-stuck':
+      return `gate ${entry.gate} does not open by itself: ${entry.reason}`;
+    case 'gate-passed':
+      return `past gate ${entry.gate}${entry.by === null ? '' : `, by ${entry.by}`} (${seconds(entry.ms)})`;
+    case 'hook-finished': {
+      const what = `hook ${entry.point}: ${entry.hook}`;
+      const took = seconds(entry.ms);
+      return entry.error ? `${what} failed after ${took}: ${entry.error.message}` : `${what} (${took})`;
+    }
+    case 'measured':
+      return measurement(entry.measured);
+    case 'paused':
+      return `paused by ${entry.by}`;
+    case 'resumed':
+      return `resumed by ${entry.by}`;
+    case 'ordered':
+      return `${ORDERS[entry.how]} by ${entry.by}`;
     case 'rollback-started': {
       const to = entry.to === null ? 'to nothing, for nothing ran before' : `to revision ${entry.to}`;
-      return [`going back ${to}: ${oneLine(entry.reason)}`, ...evidence(entry.evidence)].join('\n');
+      return `going back ${to}: ${oneLine(entry.reason)}`;
     }
     case 'rollout-finished':
       return entry.verified || entry.verdict !== 'succeeded'
@@ -34,53 +53,55 @@ export function describe(entry: JournalEntry): string | null {
   }
 }
 
+const ORDERS = {
+  abort: 'aborted',
+  supersede: 'superseded',
+  promote: 'promoted',
+  'promote-full': 'promoted past every gate',
+} as const;
+
+function opening({ promotable, ms }: Extract<JournalEntry, { event: 'gate-reached' }>): string {
+  if (ms === null) return promotable ? ', which somebody has to open: unideploy promote' : '';
+  return ms > 0 ? ` for ${seconds(ms)}` : '';
+}
+
+/** `error-rate: failure, 0.052 against 0.001, 412 requests: more than …` */
+function measurement({ metric, outcome, value, stable, sample, reason, dryRun }: Measured): string {
+  const against = stable === null ? '' : ` against ${figure(stable)}`;
+  const values = value === null ? [] : [`${figure(value)}${against}`];
+  const of = sample === null ? [] : [`${sample} requests`];
+  const facts = [outcome, ...values, ...of].join(', ');
+  return `${metric}${dryRun ? ' (dry run)' : ''}: ${facts}${outcome === 'success' ? '' : `: ${reason}`}`;
+}
+
+function figure(value: number): string {
+  return `${Number(value.toPrecision(3))}`;
+}
+
 /** Every change is a rollout with its number: `scale 3` must not read as three replicas. */
 export function named(id: number, kind: RolloutKind, service: string): string {
   return `rollout ${id} of ${service}${kind === 'rollout' ? '' : ` (${kind})`}`;
 }
 
-/** Present tense, for what is under way. */
-export function doing(action: Action): string {
-  switch (action.kind) {
-    case 'launch':
-      return `launching ${action.instance}`;
-    case 'admit':
-      return `admitting ${action.instance}`;
-    case 'drain':
-      return `draining ${action.instance}`;
-    case 'retire':
-      return `retiring ${action.instance}`;
-    case 'swapVolume':
-      return `swapping the volume of ${action.instance}${action.hold ? ', requests held' : ''}`;
-  }
+/** Lines on what was found at an instance that failed. */
+export function evidenceLines({ instance, lastAnswer, answers, console }: Evidence): string[] {
+  const last = lastAnswer === null || answers.length > 0 ? [] : [lastAnswer];
+  return [
+    ...[...answers, ...last].map((answer) => `${instance} answered: ${answer}`),
+    ...console.map((line) => `${instance} console | ${line}`),
+  ];
 }
 
-/** Past tense; `planned` steps are told as what is to be done. */
-export function did(action: Action, planned: 'planned' | null): string {
-  const words = {
-    launch: ['launched', 'launch'],
-    admit: ['admitted', 'admit'],
-    drain: ['drained', 'drain'],
-    retire: ['retired', 'retire'],
-    swapVolume: ['swapped the volume of', 'swap the volume of'],
-  }[action.kind];
-  return `${words[planned ? 1 : 0]} ${action.instance}${action.kind === 'swapVolume' && action.hold ? ', requests held' : ''}`;
-}
-
-/** How a command that has succeeded has left the service. */
-export function summary({ result, service, revision, ms }: Result): string {
-  const serving = revision === null ? `${service} serves nothing` : `${service} serves revision ${revision}`;
-  return result === 'unchanged' ? `no change: ${serving} already` : `done: ${serving}, after ${seconds(ms)}`;
-}
-
-/** The error of a command that has not succeeded, with what it has left; null when it has. */
-export function failure({ result, service, revision, rollout, ms, error }: Result): ErrorReport | null {
-  if (!error) return null;
-  const outcome =
-    result === 'rolled-back'
-      ? `rolled back, ${service} serves revision ${revision} again after ${seconds(ms)}`
-      : `rollout ${rollout} of ${service} ${result} after ${seconds(ms)}`;
-  return { ...error, message: `${outcome}: ${error.message}` };
+/** Tells what was found where it is news: a rollout that ends is often judged by what turned it back. */
+export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
+  let told = '';
+  return (entry) => {
+    if (entry.event !== 'rollback-started' && entry.event !== 'rollout-finished') return null;
+    const found = JSON.stringify(entry.evidence);
+    if (found === told) return null;
+    told = found;
+    return entry.evidence;
+  };
 }
 
 export function oneLine({ code, message, next }: ErrorReport): string {
@@ -89,11 +110,4 @@ export function oneLine({ code, message, next }: ErrorReport): string {
 
 export function seconds(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-function evidence(found: Evidence | null): string[] {
-  if (!found) return [];
-  const answer = found.lastAnswer === null ? [] : [`  ${found.instance} last answered: ${found.lastAnswer}`];
-  const lines = found.console.map((line) => `  ${found.instance} console | ${line}`);
-  return [...answer, ...lines];
 }
