@@ -12,6 +12,7 @@ import type { Measures } from '../measure/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import { simulatedDataPlane } from '../proxy/simulated.ts';
 import { type MemoryStore, memoryStore } from '../store/memory.ts';
+import { strategyOf } from './strategy-of.ts';
 
 export interface Simulation {
   clock: VirtualClock;
@@ -39,7 +40,8 @@ export function simulation(options: {
   revisionOf: (service: string, number: number) => Revision | null;
   incidentFor?: (instance: string) => Incident | null;
   busy?: (instance: string) => number;
-  strategyOf: (name: StrategyName) => Promise<Strategy>;
+  /** those there are, otherwise */
+  strategyOf?: (name: StrategyName) => Promise<Strategy>;
   /** all that is measured is good, otherwise */
   measures?: Measures;
 }): Simulation {
@@ -59,7 +61,7 @@ export function simulation(options: {
       routing,
       store,
       clock: time,
-      strategyOf: options.strategyOf,
+      strategyOf: options.strategyOf ?? strategyOf,
       hooks: through(IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
       onJournal: () => {},

@@ -6,10 +6,15 @@ import type { Service } from './port.ts';
 
 /** What stores of earlier versions did not say yet, filled in with what was so then. */
 
-const NOTHING_ORDERED = { renew: null, among: [], ending: null };
+const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0 };
 
 export function readService(service: Service): Service {
-  return { ...service, goal: readGoal(service.goal), policy: readPolicy(service.policy) };
+  return {
+    ...service,
+    goal: readGoal(service.goal),
+    policy: readPolicy(service.policy),
+    warm: service.warm ?? null,
+  };
 }
 
 export function readRollout(rollout: Rollout): Rollout {

@@ -1,6 +1,6 @@
-import type { HealthPolicy, RolloutPolicy } from '../../src/domain/policy.ts';
+import { type HealthPolicy, NO_GATES, type RolloutPolicy } from '../../src/domain/policy.ts';
 import type { Revision } from '../../src/domain/revision.ts';
-import type { Goal, Rollout } from '../../src/domain/rollout.ts';
+import { type Goal, type Rollout, underWay } from '../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
 
 const LISTEN = { host: '127.0.0.1', port: 0 };
@@ -14,6 +14,7 @@ export const HEALTH: HealthPolicy = {
 };
 
 export const POLICY: RolloutPolicy = {
+  ...NO_GATES,
   strategy: 'auto',
   maxSurge: 1,
   maxUnavailable: 0,
@@ -21,6 +22,7 @@ export const POLICY: RolloutPolicy = {
   drain: 2000,
   stop: 1000,
   verify: 3000,
+  progressDeadline: 60_000,
   deadline: 120_000,
 };
 
@@ -85,9 +87,13 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     reason: null,
     performer: 'tester',
     startedAt: 0,
-    since: 0,
+    ...underWay(0),
     endedAt: null,
     launches: 0,
+    renew: null,
+    among: [],
+    ending: null,
+    heard: 0,
     ...rest,
   };
 }

@@ -9,9 +9,11 @@ const instance = (id: string, change: Partial<InstanceStatus> = {}): InstanceSta
   revision: 1,
   verified: true,
   health: 'healthy',
+  healthySince: 0,
   state: 'running',
   launchedAt: Date.now(),
   weight: 100,
+  routed: true,
   inFlight: 0,
   acting: null,
   endpoint: { host: '127.0.0.1', port: 4000 },
@@ -31,6 +33,7 @@ const status = (change: Partial<ServiceStatus> = {}): ServiceStatus => ({
   held: 0,
   instances: [instance('site-1-1'), instance('site-1-2')],
   open: null,
+  warm: null,
   ...change,
 });
 

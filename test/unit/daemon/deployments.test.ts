@@ -23,6 +23,9 @@ function request(traffic: TrafficPolicy, image = 'a'): DeployRequest {
     health: HEALTH,
     performer: 'tester',
     gitCommit: null,
+    expect: null,
+    force: false,
+    supersede: false,
   };
 }
 
@@ -33,8 +36,11 @@ function scene() {
   const routing = new Routing(sim.dataPlane, store);
   const parts = { ...sim.controller(HEALTH), store, routing };
   const opened: Rollout[] = [];
-  const deployments = new Deployments(parts, store, { has: async () => true }, (rollout) => {
-    opened.push(rollout);
+  const deployments = new Deployments(parts, {
+    store,
+    artifacts: { has: async () => true },
+    runs: { start: (rollout) => void opened.push(rollout), ended: async () => {} },
+    tidier: { idle: async () => {} },
   });
   const done = async (started: Promise<{ kind: string }>) => {
     const { kind } = await started;

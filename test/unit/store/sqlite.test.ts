@@ -32,7 +32,7 @@ function reopened(then: (db: Database.Database) => void = () => {}) {
   const file = join(folder, 'state.db');
   const before = sqliteStore(file);
   const goal = { ...goalOf(1, 2), traffic: TRAFFIC };
-  before.putService({ name: 'site', goal, policy: POLICY, health: HEALTH });
+  before.putService({ name: 'site', goal, policy: POLICY, health: HEALTH, warm: null });
   before.openRollout(rollout(1, goal, goal));
   before.putTable(TABLE);
   before.close();
