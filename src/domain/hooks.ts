@@ -19,8 +19,8 @@ export type Hook = HookCall & {
 };
 
 type HookCall =
-  | { kind: 'command'; command: string; /** absolute */ folder: string }
-  /** `headers` may name variables of the environment, `${TOKEN}`, which are read when it is called and never written down */
+  | { kind: 'command'; command: string /** absolute */; folder: string }
+  /** both may name variables of the environment, `${TOKEN}`, which are read when it is called and never written down */
   | { kind: 'http'; url: string; headers: Record<string, string> };
 
 export type Hooks = Record<HookPoint, Hook[]>;
@@ -48,4 +48,11 @@ export interface HookFacts {
   performer: string;
   /** of `on-rollback`: why */
   reason: string | null;
+}
+
+/** A short name for people and the journal: the command's first line, or the address without what may be secret in it. */
+export function nameOf(hook: Hook): string {
+  if (hook.kind === 'http') return `POST ${hook.url.replace(/[?#].*/s, '').replace(/\/\/[^/@]*@/, '//')}`;
+  const [first = '', ...more] = hook.command.trim().split('\n');
+  return more.length === 0 ? first : `${first} …`;
 }
