@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
+import { hookRunner } from '../hooks/run.ts';
 import type { Context } from './context.ts';
 import { checkedPolicy } from './policy.ts';
 import { checkedTraffic } from './traffic.ts';
@@ -18,13 +19,18 @@ export interface Built {
   upload(client: Client): Promise<void>;
 }
 
-/** Builds what the config says, here, where its sources and its tools are; what was built is there until `use` has ended. */
+/**
+ * Builds what the config says, here, where its sources and its tools are; what was built is there until `use` has ended.
+ * @param signal ends the hooks before it
+ */
 export async function withBuilt<T>(
   context: Context,
   kind: DeployRequest['kind'],
   use: (built: Built) => Promise<T>,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<T> {
   const config = await loadConfig(context.file);
+  await runPreBuild(context, config, signal);
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
     const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
@@ -43,6 +49,18 @@ export async function withBuilt<T>(
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
+}
+
+/** @throws UD_HOOK_FAILED, UD_DEADLINE: nothing was built, and nothing has changed */
+async function runPreBuild(
+  { performer, renderer }: Context,
+  { service, rollout }: Config,
+  signal: AbortSignal,
+): Promise<void> {
+  const hooks = hookRunner((line) => renderer.build(line));
+  const nothingYet = { rollout: null, from: null, to: null, instances: [], reason: null };
+  for (const hook of rollout.hooks['pre-build'])
+    await hooks.run(hook, { point: 'pre-build', service, performer, ...nothingYet }, signal);
 }
 
 /** The commit that the config's folder stands at; null outside a repository, or without git. */

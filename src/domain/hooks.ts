@@ -20,7 +20,7 @@ export type Hook = HookCall & {
 
 type HookCall =
   | { kind: 'command'; command: string /** absolute */; folder: string }
-  /** `headers` may name variables of the environment, `${TOKEN}`, which are read when it is called and never written down */
+  /** both may name variables of the environment, `${TOKEN}`, which are read when it is called and never written down */
   | { kind: 'http'; url: string; headers: Record<string, string> };
 
 export type Hooks = Record<HookPoint, Hook[]>;
@@ -50,9 +50,9 @@ export interface HookFacts {
   reason: string | null;
 }
 
-/** A short name for people and the journal: the command, or the address without what may be secret in it. */
+/** A short name for people and the journal: the command's first line, or the address without what may be secret in it. */
 export function nameOf(hook: Hook): string {
-  if (hook.kind === 'command') return hook.command;
-  const { origin, pathname } = new URL(hook.url);
-  return `POST ${origin}${pathname}`;
+  if (hook.kind === 'http') return `POST ${hook.url.replace(/[?#].*/s, '').replace(/\/\/[^/@]*@/, '//')}`;
+  const [first = '', ...more] = hook.command.trim().split('\n');
+  return more.length === 0 ? first : `${first} …`;
 }

@@ -38,6 +38,6 @@ function readGoal(goal: Goal): Goal {
 
 /** Only the whole rollout had a deadline then. */
 function readPolicy(policy: RolloutPolicy): RolloutPolicy {
-  const then = { ...NO_GATES, progressDeadline: policy.deadline };
-  return { ...then, ...policy };
+  const before = { ...NO_GATES, progressDeadline: policy.deadline };
+  return { ...before, ...policy };
 }

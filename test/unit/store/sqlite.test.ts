@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { rolloutPolicy } from '../../../src/daemon/policy-message.ts';
+import { NO_GATES } from '../../../src/domain/policy.ts';
+import { underWay } from '../../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import type { RoutingTable } from '../../../src/proxy/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
@@ -63,6 +66,53 @@ describe('a store', () => {
     for (const found of [store.rollout(1), store.openRollouts()[0], store.rollouts('site', 1)[0]])
       expect(found).toMatchObject({ from: goal, to: goal });
     expect(store.table('site')).toEqual({ ...TABLE, traffic: DEFAULT_TRAFFIC, preview: null });
+    store.close();
+  });
+
+  it('that was written before rollouts had gates and orders is read as of one that has none', () => {
+    const then = [
+      'strategy',
+      'maxSurge',
+      'maxUnavailable',
+      'parallel',
+      'drain',
+      'stop',
+      'verify',
+      'deadline',
+    ];
+    const policy = Object.fromEntries(Object.entries(POLICY).filter(([key]) => then.includes(key)));
+    const added = [
+      'renew',
+      'among',
+      'ending',
+      'gates',
+      'paused',
+      'full',
+      'progressAt',
+      'stood',
+      'standingSince',
+    ];
+    const without = added.map((key) => `'$.${key}'`).join();
+    const store = reopened((db) => {
+      for (const table of ['services', 'rollouts'])
+        db.prepare(`update ${table} set body = json_set(body, '$.policy', json(?))`).run(
+          JSON.stringify(policy),
+        );
+      db.exec(`update rollouts set body = json_set(json_remove(body, ${without}), '$.since', 5000)`);
+    });
+    const read = { ...NO_GATES, ...policy, progressDeadline: POLICY.deadline };
+    expect(store.service('site')?.policy).toEqual(read);
+    expect(rolloutPolicy.parse(read)).toEqual(read);
+    expect(store.openRollouts()).toEqual([
+      {
+        ...rollout(1, { ...goalOf(1, 2), traffic: TRAFFIC }, { ...goalOf(1, 2), traffic: TRAFFIC }),
+        policy: read,
+        renew: null,
+        among: [],
+        ending: null,
+        ...underWay(5000),
+      },
+    ]);
     store.close();
   });
 
