@@ -20,7 +20,7 @@ export function grouped(count: number): string {
 }
 
 function percentage(value: number): string {
-  return `${value > 0 && value < 0.1 ? short(value, 2) : short(Number(value.toFixed(1)), 6)}%`;
+  return `${value > 0 && value < 0.1 ? short(value, 2) : Number(value.toFixed(2))}%`;
 }
 
 function short(value: number, digits: number): number {

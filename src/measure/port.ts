@@ -1,7 +1,5 @@
 import type { Measurement, MetricSource } from '../domain/analysis.ts';
 
-export type { Measurement };
-
 /** Whose figures are wanted. */
 export interface Subject {
   service: string;
