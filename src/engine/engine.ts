@@ -217,7 +217,7 @@ class Run {
     const { gates, full, policy } = this.#rollout;
     const now = this.#parts.clock.now();
     const state = gates[gate.key];
-    if (state?.passedAt) return true;
+    if (state && state.passedAt !== null) return true;
     if (!state && this.#gates.isTrivial(gate)) {
       this.#remember(gate.key, { reachedAt: now, passedAt: now, stuck: null });
       this.#changed.raise();

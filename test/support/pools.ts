@@ -45,7 +45,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     change: 'image',
     since: 1000,
     renew: null,
-    passed: {},
+    passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
     freshId: (ordinal) => `new-${ordinal + 1}`,
     ...changes,
   };

@@ -87,7 +87,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     reason: null,
     performer: 'tester',
     startedAt: 0,
-    ...underWay(0),
+    ...underWay(rest.since ?? 0),
     endedAt: null,
     launches: 0,
     renew: null,

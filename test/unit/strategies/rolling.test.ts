@@ -32,7 +32,7 @@ describe('rolling', () => {
     const proven = instance('new-1', 2, { launchedAt: 2000, weight: 0 });
     expect(rolling.next(pool(...old, proven), view(), NOW)).toEqual({
       kind: 'act',
-      actions: [{ kind: 'admit', instance: 'new-1' }],
+      actions: [{ kind: 'admit', instance: 'new-1', weight: 100 }],
     });
   });
 

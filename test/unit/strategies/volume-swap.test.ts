@@ -31,7 +31,7 @@ describe('volume-swap', () => {
     const swapped = pool(instance('old-1', 2, { weight: 0 }), ...instances(4, 'old', 1).slice(1));
     expect(volumeSwap.next(swapped, inTurn, NOW)).toEqual({
       kind: 'act',
-      actions: [{ kind: 'admit', instance: 'old-1' }],
+      actions: [{ kind: 'admit', instance: 'old-1', weight: 100 }],
     });
   });
 
