@@ -14,6 +14,8 @@ export interface UserCommand {
   /** `file:line:column` where the user wrote it */
   where: string;
   onLine: OnLine;
+  /** ends it, and all that it has started */
+  signal: AbortSignal | undefined;
 }
 
 /** A program that unideploy needs from the system. */
@@ -28,10 +30,14 @@ const LAST_LINES = 20;
  * Runs a user's command with `/bin/sh`.
  * @throws UD_BUILD_FAILED with its last lines
  */
-export async function runUserCommand({ command, folder, env, where, onLine }: UserCommand): Promise<void> {
+export async function runUserCommand(user: UserCommand): Promise<void> {
+  const { command, folder, env, where, onLine, signal } = user;
+  signal?.throwIfAborted();
   const last: string[] = [];
   const options = {
     shell: true,
+    // A process group of its own: what a shell has started does not end with the shell.
+    detached: true,
     cwd: folder,
     env,
     stdin: 'ignore',
@@ -40,10 +46,19 @@ export async function runUserCommand({ command, folder, env, where, onLine }: Us
     reject: false,
   } as const;
   const subprocess = execa(command, options);
-  for await (const line of subprocess.iterable({ from: 'all' })) {
-    onLine(line);
-    last.push(line);
-    if (last.length > LAST_LINES) last.shift();
+  const stop = () => endGroup(subprocess.pid, 'SIGTERM');
+  const kill = () => endGroup(subprocess.pid, 'SIGKILL');
+  signal?.addEventListener('abort', stop);
+  process.once('exit', kill);
+  try {
+    for await (const line of subprocess.iterable({ from: 'all' })) {
+      onLine(line);
+      last.push(line);
+      if (last.length > LAST_LINES) last.shift();
+    }
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    process.off('exit', kill);
   }
   const result = await subprocess;
   if (!result.failed) return;
@@ -91,6 +106,15 @@ export function toolFailed(tool: Tool, how: string, lines: readonly string[]): U
 /** Debian keeps mkfs and debugfs where an ordinary user's PATH does not look. */
 function systemPath(): { PATH: string } {
   return { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
+}
+
+function endGroup(leader: number | undefined, signal: NodeJS.Signals): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 function ending(result: Pick<Result, 'exitCode' | 'signal' | 'shortMessage'>): string {

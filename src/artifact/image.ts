@@ -21,8 +21,9 @@ export interface Artifact {
 export async function buildImage(
   { build, boot }: { build: ImageBuild | null; boot: BootFiles },
   onLine: OnLine,
+  signal?: AbortSignal,
 ): Promise<{ files: Artifact[]; image: Image }> {
-  if (build) await runUserCommand({ ...build, onLine });
+  if (build) await runUserCommand({ ...build, onLine, signal });
   if (boot.kind === 'disk') {
     const disk = await artifact(boot.disk);
     await checkDisk(boot.disk, boot.format);

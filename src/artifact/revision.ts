@@ -14,14 +14,20 @@ export interface BuiltRevision {
 /**
  * Builds all that the config names: first the image, then the volumes in their order.
  * @param workDir an empty folder; the caller removes it when the files are in the store
+ * @param signal ends the user's commands
  * @throws UD_BUILD_FAILED, UD_FILE_NOT_FOUND, UD_TOOL_MISSING
  */
-export async function buildRevision(config: Config, workDir: string, onLine: OnLine): Promise<BuiltRevision> {
-  const { image, files: imageFiles } = await buildImage(config, onLine);
+export async function buildRevision(
+  config: Config,
+  workDir: string,
+  onLine: OnLine,
+  signal?: AbortSignal,
+): Promise<BuiltRevision> {
+  const { image, files: imageFiles } = await buildImage(config, onLine, signal);
   const files = new Map(imageFiles.map(({ digest, path }) => [digest, path]));
   const volumes = [];
   for (const volumeConfig of config.volumes) {
-    const { file, volume } = await buildVolume(volumeConfig, workDir, onLine);
+    const { file, volume } = await buildVolume(volumeConfig, workDir, onLine, signal);
     files.set(volume.digest, file);
     volumes.push(volume);
   }

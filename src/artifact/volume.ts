@@ -27,6 +27,7 @@ export async function buildVolume(
   config: VolumeConfig,
   workDir: string,
   onLine: OnLine,
+  signal?: AbortSignal,
 ): Promise<BuiltVolume> {
   const { content } = config;
   // Tools and commands run in folders of their own.
@@ -37,7 +38,7 @@ export async function buildVolume(
     case 'file':
       return takeFile(config, await existingFile(content.file));
     case 'build': {
-      const output = await runBuild(config, content, work, onLine);
+      const output = await runBuild(config, content, work, onLine, signal);
       const made = await stat(output.path);
       return made.isDirectory()
         ? packFolder(config, await existingFolder(output), work)
@@ -83,10 +84,11 @@ async function runBuild(
   { command, folder, where }: { command: string; folder: string; where: string },
   workDir: string,
   onLine: OnLine,
+  signal?: AbortSignal,
 ): Promise<FileReference> {
   const path = join(workDir, `${name}.output`);
   await rm(path, { recursive: true, force: true });
-  await runUserCommand({ command, folder, env: { UNIDEPLOY_OUTPUT: path }, where, onLine });
+  await runUserCommand({ command, folder, env: { UNIDEPLOY_OUTPUT: path }, where, onLine, signal });
   const made = await stat(path).catch(() => null);
   if (made === null)
     throw new UnideployError(

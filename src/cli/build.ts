@@ -1,14 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { execa } from 'execa';
-import { buildRevision } from '../artifact/revision.ts';
+import { type BuiltRevision, buildRevision } from '../artifact/revision.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
 import { hookRunner } from '../hooks/run.ts';
 import type { Context } from './context.ts';
+import type { Interruption } from './interruption.ts';
 import { checkedPolicy } from './policy.ts';
 import { checkedTraffic } from './traffic.ts';
 
@@ -19,31 +21,36 @@ export interface Built {
   upload(client: Client): Promise<void>;
 }
 
+/** How the deploy differs from the usual one. */
+export type Asked = Pick<DeployRequest, 'kind'> &
+  Partial<Pick<DeployRequest, 'expect' | 'force' | 'supersede'>>;
+
 /**
  * Builds what the config says, here, where its sources and its tools are; what was built is there until `use` has ended.
- * @param signal ends the hooks before it
+ * @throws UD_INTERRUPTED, once the user's commands have ended
  */
 export async function withBuilt<T>(
   context: Context,
-  kind: DeployRequest['kind'],
+  interruption: Interruption,
+  { kind, expect = null, force = false, supersede = false }: Asked,
   use: (built: Built) => Promise<T>,
-  signal: AbortSignal = new AbortController().signal,
 ): Promise<T> {
   const config = await loadConfig(context.file);
-  await runPreBuild(context, config, signal);
+  await runPreBuild(context, config, interruption.first);
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
-    const { spec, files } = await buildRevision(config, workDir, (line) => context.renderer.build(line));
+    const { spec, files } = await build(config, workDir, context, interruption);
     const { service, replicas, listen, health } = config;
     const traffic = await checkedTraffic(config.traffic);
     const policy = await checkedPolicy(config.rollout);
     const gitCommit = await commitOf(config);
+    const goal = { spec, replicas, listen, traffic, policy, health };
     const { performer } = context;
     return await use({
       service,
-      request: { kind, spec, replicas, listen, traffic, policy, health, performer, gitCommit },
+      request: { kind, ...goal, performer, gitCommit, expect, force, supersede },
       upload: async (client) => {
-        for (const [digest, file] of files) await client.upload(digest, file);
+        for (const [digest, file] of files) await interruption.unlessHeard(client.upload(digest, file));
       },
     });
   } finally {
@@ -61,6 +68,25 @@ async function runPreBuild(
   const nothingYet = { rollout: null, from: null, to: null, instances: [], reason: null };
   for (const hook of rollout.hooks['pre-build'])
     await hooks.run(hook, { point: 'pre-build', service, performer, ...nothingYet }, signal);
+}
+
+/** How long commands that have been told to end are waited for, ms; then they are killed. */
+const COMMANDS_END_WITHIN = 5000;
+
+async function build(
+  config: Config,
+  workDir: string,
+  { renderer }: Context,
+  interruption: Interruption,
+): Promise<BuiltRevision> {
+  const building = buildRevision(config, workDir, (line) => renderer.build(line), interruption.first);
+  try {
+    return await interruption.unlessHeard(building);
+  } catch (error) {
+    const ended = building.catch(() => {});
+    await Promise.race([ended, setTimeout(COMMANDS_END_WITHIN, undefined, { ref: false })]);
+    throw error;
+  }
 }
 
 /** The commit that the config's folder stands at; null outside a repository, or without git. */

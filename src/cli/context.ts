@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { apiClient, type Client } from '../daemon/client.ts';
 import { type StatePaths, statePaths } from '../daemon/paths.ts';
 import { UnideployError } from '../errors.ts';
+import { githubRenderer } from './render/github.ts';
 import { jsonRenderer } from './render/json.ts';
 import { linesRenderer } from './render/lines.ts';
 import type { Renderer } from './render/renderer.ts';
@@ -31,7 +32,9 @@ interface GlobalOptions {
 /** The live display is loaded only for a terminal: a pipeline need not wait for it. */
 export async function rendererOf(command: Command): Promise<Renderer> {
   if (command.optsWithGlobals<GlobalOptions>().json) return jsonRenderer();
-  if (!process.stdout.isTTY) return linesRenderer();
+  const { isTTY } = process.stdout;
+  if (!isTTY && process.env.GITHUB_ACTIONS === 'true') return githubRenderer(process.env.GITHUB_STEP_SUMMARY);
+  if (!isTTY) return linesRenderer();
   return (await import('./render/terminal.ts')).terminalRenderer();
 }
 

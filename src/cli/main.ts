@@ -1,19 +1,27 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
+import { abortCommand } from './commands/abort.ts';
+import { auditCommand } from './commands/audit.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { downCommand } from './commands/down.ts';
 import { historyCommand } from './commands/history.ts';
 import { initCommand } from './commands/init.ts';
 import { logsCommand } from './commands/logs.ts';
 import { metricsCommand } from './commands/metrics.ts';
+import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
+import { promoteCommand } from './commands/promote.ts';
 import { proxyCommand } from './commands/proxy.ts';
+import { restartCommand } from './commands/restart.ts';
+import { resumeCommand } from './commands/resume.ts';
+import { retryCommand } from './commands/retry.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { rolloutCommand } from './commands/rollout.ts';
 import { scaleCommand } from './commands/scale.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
+import { waitCommand } from './commands/wait.ts';
 import { jsonRenderer } from './render/json.ts';
 import { linesRenderer } from './render/lines.ts';
 
@@ -21,11 +29,19 @@ import { linesRenderer } from './render/lines.ts';
 const COMMANDS = [
   initCommand,
   upCommand,
-  rolloutCommand,
-  rollbackCommand,
   planCommand,
+  rolloutCommand,
+  promoteCommand,
+  pauseCommand,
+  resumeCommand,
+  abortCommand,
+  retryCommand,
+  rollbackCommand,
+  restartCommand,
+  waitCommand,
   statusCommand,
   historyCommand,
+  auditCommand,
   logsCommand,
   scaleCommand,
   downCommand,
@@ -37,6 +53,17 @@ const COMMANDS = [
 
 /** Runs the command line; the exit code is left in `process.exitCode`. */
 export async function main(argv: string[]): Promise<void> {
+  const program = commandLine();
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? 0 : usage(error, argv, program);
+  }
+}
+
+/** All commands and their options. */
+export function commandLine(): Command {
   const program = new Command('unideploy')
     .description(
       'Deploys unikernels without a client noticing: image rollouts, volume swaps, and the way back.',
@@ -59,12 +86,7 @@ export async function main(argv: string[]): Promise<void> {
       .configureOutput({ writeErr: () => {} })
       .helpOption('-h, --help', 'help');
   }
-  try {
-    await program.parseAsync(argv, { from: 'user' });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 ? 0 : usage(error, argv, program);
-  }
+  return program;
 }
 
 function usage({ code, message }: CommanderError, argv: string[], program: Command): number {

@@ -1,9 +1,11 @@
 import { type EventEmitter, on } from 'node:events';
 import { Readable } from 'node:stream';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ContentStore } from '../artifact/store.ts';
 import type { JournalEntry } from '../domain/journal.ts';
+import type { Rollout } from '../domain/rollout.ts';
+import { standing } from '../domain/standing.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
@@ -78,12 +80,14 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     return reply.code(204).send();
   });
 
-  api.get('/services', async () => await Promise.all(names(store).map((name) => deployments.status(name))));
-  api.get('/services/:service', (request) => deployments.status(checked(byService, request.params).service));
-  api.get('/services/:service/history', (request) => {
-    const { service } = checked(byService, request.params);
-    return deployments.history(service);
-  });
+  const shown = async (name: string): Promise<messages.ShownService> => {
+    const status = await deployments.status(name);
+    return { ...status, standing: status.open && standing(store.journal(status.open.id, 0)) };
+  };
+  api.get('/services', async () => await Promise.all(names(store).map(shown)));
+  api.get('/services/:service', (request) => shown(serviceOf(request)));
+  api.get('/services/:service/history', (request) => deployments.history(serviceOf(request)));
+  api.get('/services/:service/audit', (request) => deployments.audit(serviceOf(request)));
   api.post('/services/:service/rollouts', (request) => {
     const { service } = checked(byNewService, request.params);
     return deployments.deploy(service, checked(messages.deployRequest, request.body));
@@ -94,15 +98,43 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   });
   api.post('/services/:service/rollback', (request) => {
     const { to, performer } = checked(messages.rollbackRequest, request.body);
-    return deployments.rollback(checked(byService, request.params).service, to, performer);
+    return deployments.rollback(serviceOf(request), to, performer);
   });
   api.post('/services/:service/scale', (request) => {
     const { replicas, performer } = checked(messages.scaleRequest, request.body);
-    return deployments.scale(checked(byService, request.params).service, replicas, performer);
+    return deployments.scale(serviceOf(request), replicas, performer);
   });
-  api.post('/services/:service/down', (request) => {
-    const { performer } = checked(messages.downRequest, request.body);
-    return deployments.down(checked(byService, request.params).service, performer);
+  for (const verb of ['down', 'restart', 'retry'] as const)
+    api.post(`/services/:service/${verb}`, (request) =>
+      deployments[verb](serviceOf(request), checked(messages.performed, request.body).performer),
+    );
+
+  /** Gives somebody's word to the rollout under way; the journal is looked at first, so that none of what follows is missed. */
+  const order = async (
+    service: string,
+    give: () => Promise<Rollout | null> | Rollout,
+  ): Promise<messages.Ordered> => {
+    const open = store.openRollouts().find((rollout) => rollout.service === service);
+    const journal = open ? store.journal(open.id, 0) : [];
+    const rollout = await give();
+    return { rollout, standing: standing(journal), after: journal.at(-1)?.seq ?? 0 };
+  };
+  api.post('/services/:service/promote', (request) => {
+    const service = serviceOf(request);
+    const { full, performer } = checked(messages.promoteRequest, request.body);
+    return order(service, () => deployments.promote(service, full, performer));
+  });
+  for (const verb of ['pause', 'resume'] as const)
+    api.post(`/services/:service/${verb}`, (request) => {
+      const service = serviceOf(request);
+      const { performer } = checked(messages.performed, request.body);
+      return order(service, () => deployments[verb](service, performer));
+    });
+  api.post('/services/:service/abort', (request) => {
+    const service = serviceOf(request);
+    const { performer, rollout } = checked(messages.abortRequest, request.body);
+    const isOver = rollout !== null && store.rollout(rollout)?.state !== 'open';
+    return order(service, async () => (isOver ? null : await deployments.abort(service, performer)));
   });
 
   api.post('/proxy/upgrade', async () => {
@@ -173,6 +205,10 @@ function names(store: Store): string[] {
   return [
     ...new Set([...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)]),
   ];
+}
+
+function serviceOf({ params }: FastifyRequest): string {
+  return checked(byService, params).service;
 }
 
 function checked<T>(schema: z.ZodType<T>, value: unknown): T {

@@ -5,7 +5,7 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
-import type { DeployRequest, Plan, Pong, ServiceStatus, Started } from './messages.ts';
+import type { DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
 /** Milliseconds until an answer begins; a console or a journal may be longer silent. */
@@ -25,16 +25,26 @@ export interface Client {
   stop(): Promise<void>;
   /** Puts a file into the controller's store, unless its bytes are there. */
   upload(digest: string, file: string): Promise<void>;
-  services(): Promise<ServiceStatus[]>;
-  service(name: string): Promise<ServiceStatus>;
+  services(): Promise<ShownService[]>;
+  service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
+  /** The last entries of the service's journal, oldest first. */
+  audit(name: string): Promise<JournalEntry[]>;
   deploy(name: string, request: DeployRequest): Promise<Started>;
   plan(name: string, request: DeployRequest): Promise<Plan>;
   rollback(name: string, to: number | null, performer: string): Promise<Started>;
   scale(name: string, replicas: number, performer: string): Promise<Started>;
   down(name: string, performer: string): Promise<Started>;
-  /** The rollout's journal after position `after`, as it is written, to its last entry. */
-  journal(rollout: number, after: number): AsyncGenerator<JournalEntry>;
+  restart(name: string, performer: string): Promise<Started>;
+  retry(name: string, performer: string): Promise<Started>;
+  /** These four are for the rollout under way, which hears of it soon. */
+  promote(name: string, full: boolean, performer: string): Promise<Ordered>;
+  pause(name: string, performer: string): Promise<Ordered>;
+  resume(name: string, performer: string): Promise<Ordered>;
+  /** @param rollout that one and no other; null: whichever is under way */
+  abort(name: string, rollout: number | null, performer: string): Promise<Ordered>;
+  /** The rollout's journal after position `after`, as it is written, to its last entry, or until the signal says so. */
+  journal(rollout: number, after: number, signal?: AbortSignal): AsyncGenerator<JournalEntry>;
   /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
   console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
   /** See `DataPlane.upgrade`. */
@@ -88,17 +98,23 @@ export function apiClient({ socket, root }: StatePaths): Client {
       await response.body.dump();
     },
     services: () => get('/services'),
-    service: (name) => get(`/services/${encodeURIComponent(name)}`),
-    history: (name) => get(`/services/${encodeURIComponent(name)}/history`),
-    deploy: (name, request) => post(`/services/${name}/rollouts`, request),
-    plan: (name, request) => post(`/services/${name}/plan`, request),
-    rollback: (name, to, performer) =>
-      post(`/services/${encodeURIComponent(name)}/rollback`, { to, performer }),
-    scale: (name, replicas, performer) =>
-      post(`/services/${encodeURIComponent(name)}/scale`, { replicas, performer }),
-    down: (name, performer) => post(`/services/${encodeURIComponent(name)}/down`, { performer }),
-    async *journal(rollout, after) {
-      const { body } = await send({ method: 'GET', path: `/rollouts/${rollout}/journal?after=${after}` });
+    service: (name) => get(at(name)),
+    history: (name) => get(at(name, 'history')),
+    audit: (name) => get(at(name, 'audit')),
+    deploy: (name, request) => post(at(name, 'rollouts'), request),
+    plan: (name, request) => post(at(name, 'plan'), request),
+    rollback: (name, to, performer) => post(at(name, 'rollback'), { to, performer }),
+    scale: (name, replicas, performer) => post(at(name, 'scale'), { replicas, performer }),
+    down: (name, performer) => post(at(name, 'down'), { performer }),
+    restart: (name, performer) => post(at(name, 'restart'), { performer }),
+    retry: (name, performer) => post(at(name, 'retry'), { performer }),
+    promote: (name, full, performer) => post(at(name, 'promote'), { full, performer }),
+    pause: (name, performer) => post(at(name, 'pause'), { performer }),
+    resume: (name, performer) => post(at(name, 'resume'), { performer }),
+    abort: (name, rollout, performer) => post(at(name, 'abort'), { rollout, performer }),
+    async *journal(rollout, after, signal) {
+      const path = `/rollouts/${rollout}/journal?after=${after}`;
+      const { body } = await send({ method: 'GET', path, signal: signal ?? null });
       for await (const line of linesOf(body)) yield JSON.parse(line) as JournalEntry;
     },
     async *console(instance, lines, follow) {
@@ -112,6 +128,10 @@ export function apiClient({ socket, root }: StatePaths): Client {
     metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
     close: () => pool.destroy(),
   };
+}
+
+function at(service: string, what?: string): string {
+  return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

@@ -204,7 +204,7 @@ export class Deployments {
       held,
       instances,
       open,
-      warm: service?.warm ?? null,
+      warm: this.#warm(service),
     };
   }
 
@@ -396,6 +396,12 @@ export class Deployments {
       ({ id }) => `${id}: ${this.#parts.monitor.reading(id).last?.summary ?? 'no answer yet'}`,
     );
     return `${bad.length} of ${fresh.length} instances of revision ${to.revision} not healthy (${said.join('; ')})`;
+  }
+
+  #warm(service: Service | null): ServiceStatus['warm'] {
+    const warm = service?.warm;
+    const revision = warm && this.#store.rollout(warm.rollout)?.from.revision;
+    return warm && revision ? { revision, until: warm.until } : null;
   }
 
   #open(name: string): Rollout | null {

@@ -4,10 +4,10 @@ import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { Standing } from '../domain/standing.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
-import type { Warm } from '../store/port.ts';
 import { rolloutPolicy } from './policy-message.ts';
 
 /** What goes over the API, checked where it comes in. */
@@ -77,17 +77,37 @@ export const deployRequest = z.strictObject({
   health,
   performer,
   gitCommit: z.string().max(100).nullable(),
+  /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */
+  expect: z.number().int().min(0).nullable(),
+  /** also when nothing differs from what runs: every instance is replaced */
+  force: z.boolean(),
+  /** take over from the rollout under way, if there is one */
+  supersede: z.boolean(),
 });
 export type DeployRequest = z.infer<typeof deployRequest>;
 
 export const rollbackRequest = z.strictObject({ to: z.number().int().positive().nullable(), performer });
 export const scaleRequest = z.strictObject({ replicas: count.min(1), performer });
-export const downRequest = z.strictObject({ performer });
+/** Of everything that needs no more than somebody's name: `down`, `restart`, `retry`, `pause`, `resume`. */
+export const performed = z.strictObject({ performer });
+/** `full`: no further gate holds the rollout up */
+export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
+/** `rollout`: that one and no other; null: whichever is under way */
+export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
 /** What became of a request: a rollout to follow, or nothing to do. */
 export type Started =
   | { kind: 'rollout'; rollout: Rollout }
   | { kind: 'unchanged'; service: string; revision: number };
+
+/** What somebody's word was for, as it was just before. */
+export interface Ordered {
+  /** null: nothing is under way */
+  rollout: Rollout | null;
+  standing: Standing;
+  /** position of the last entry of its journal */
+  after: number;
+}
 
 export interface Plan {
   /** null: nothing to do */
@@ -121,8 +141,14 @@ export interface ServiceStatus {
   instances: InstanceStatus[];
   /** the rollout under way */
   open: Rollout | null;
-  /** instances of an earlier revision are kept without traffic, to go back to quickly */
-  warm: Warm | null;
+  /** instances of another revision that are kept without traffic, to go back to quickly; `until`: epoch milliseconds */
+  warm: { revision: number; until: number } | null;
+}
+
+/** A service as the API tells of it. */
+export interface ShownService extends ServiceStatus {
+  /** what keeps the rollout under way from going on; null: none is */
+  standing: Standing | null;
 }
 
 export interface Pong {

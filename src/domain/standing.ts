@@ -43,6 +43,8 @@ function onward(before: Standing, entry: JournalEntry): Standing {
       return { ...before, pausedBy: entry.by };
     case 'resumed':
       return { ...before, pausedBy: null };
+    case 'ordered':
+      return entry.how === 'abort' || entry.how === 'supersede' ? GOING_ON : before;
     case 'rollback-started':
     case 'rollout-finished':
       return GOING_ON;

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { serviceOf, withClient } from '../context.ts';
-import { follow } from '../follow.ts';
-import { run } from '../run.ts';
+import { begin } from '../begin.ts';
+import { serviceOf } from '../context.ts';
+import { runMove } from '../move.ts';
+import { startingOptions } from '../patience.ts';
 
 export function downCommand(program: Command): void {
   const command = program
@@ -9,13 +10,12 @@ export function downCommand(program: Command): void {
     .description(
       'drain and stop all instances of the service; the last one takes the controller and the proxy with it',
     );
-  run(command, (context) =>
-    withClient(context, async (client) => {
-      const service = await serviceOf(context, client);
-      const started = await client.down(service, context.performer);
-      const exitCode = await follow(client, started, context.renderer);
-      await client.stop();
-      return exitCode;
-    }),
-  );
+  startingOptions(command, 'detach');
+  runMove(command, async (move) => {
+    const { client, context } = move;
+    const service = await serviceOf(context, client);
+    const result = await begin(move, service, () => client.down(service, context.performer));
+    if (result.exitCode === 0) await client.stop();
+    return result;
+  });
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { withClient } from '../context.ts';
+import { toNumber } from '../number.ts';
 import { run } from '../run.ts';
-import { toNumber } from './rollback.ts';
 
 export function logsCommand(program: Command): void {
   const command = program

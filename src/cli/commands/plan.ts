@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
+import type { Client } from '../../daemon/client.ts';
 import type { Plan } from '../../daemon/messages.ts';
 import { canonical } from '../../domain/revision.ts';
 import { withBuilt } from '../build.ts';
-import { withClient } from '../context.ts';
+import { type Context, withClient } from '../context.ts';
+import { Interruption } from '../interruption.ts';
 import { did } from '../render/actions.ts';
 import { seconds } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -10,20 +12,32 @@ import { run } from '../run.ts';
 export function planCommand(program: Command): void {
   const command = program
     .command('plan')
-    .description('say what a rollout would do, step by step, and change nothing');
-  run(command, (context) =>
+    .description('say what a rollout would do, step by step, and change nothing')
+    .option('--exit-code', 'exit with 8 when there is something to do, and with 0 when there is nothing');
+  run(command, (context, { exitCode = false }: { exitCode?: boolean }) =>
     withClient(context, async (client) => {
       await client.ping();
-      const { service, plan } = await withBuilt(context, 'rollout', async ({ service, request }) => ({
-        service,
-        plan: await client.plan(service, request),
-      }));
+      const { service, plan } = await planned(context, client);
       process.stdout.write(
         context.json ? `${JSON.stringify(plan)}\n` : `${describePlan(service, plan).join('\n')}\n`,
       );
-      return 0;
+      return exitCode && plan.strategy !== null ? CHANGES_PENDING : 0;
     }),
   );
+}
+
+const CHANGES_PENDING = 8;
+
+async function planned(context: Context, client: Client): Promise<{ service: string; plan: Plan }> {
+  const interruption = new Interruption();
+  try {
+    return await withBuilt(context, interruption, { kind: 'rollout' }, async ({ service, request }) => ({
+      service,
+      plan: await interruption.unlessHeard(client.plan(service, request)),
+    }));
+  } finally {
+    interruption.close();
+  }
 }
 
 function describePlan(service: string, { strategy, from, to, steps, ms }: Plan): string[] {

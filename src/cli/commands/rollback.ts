@@ -1,7 +1,10 @@
-import { type Command, InvalidArgumentError } from 'commander';
-import { serviceOf, withClient } from '../context.ts';
-import { follow } from '../follow.ts';
-import { run } from '../run.ts';
+import type { Command } from 'commander';
+import { UnideployError } from '../../errors.ts';
+import { begin } from '../begin.ts';
+import { serviceOf } from '../context.ts';
+import { runMove } from '../move.ts';
+import { toNumber } from '../number.ts';
+import { startingOptions } from '../patience.ts';
 
 export function rollbackCommand(program: Command): void {
   const command = program
@@ -11,18 +14,15 @@ export function rollbackCommand(program: Command): void {
       'revision number; without it, the last stable one before the one that runs',
       toNumber,
     )
+    .option('--to <revision>', 'the same as the argument', toNumber)
     .description('move the service back to an earlier revision, by its exact artifacts');
-  run(command, (context, revision?: number) =>
-    withClient(context, async (client) => {
-      const service = await serviceOf(context, client);
-      const started = await client.rollback(service, revision ?? null, context.performer);
-      return await follow(client, started, context.renderer);
-    }),
-  );
-}
-
-export function toNumber(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new InvalidArgumentError('expected a whole number above 0');
+  startingOptions(command, 'abort');
+  runMove(command, async (move, revision: number | undefined, { to }: { to?: number }) => {
+    if (revision !== undefined && to !== undefined && revision !== to)
+      throw new UnideployError('UD_USAGE', `to revision ${revision}, or to ${to}?`, 'name one of them');
+    const { client, context } = move;
+    const service = await serviceOf(context, client);
+    const target = revision ?? to ?? null;
+    return await begin(move, service, () => client.rollback(service, target, context.performer));
+  });
 }

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import { serviceOf, withClient } from '../context.ts';
-import { follow } from '../follow.ts';
-import { run } from '../run.ts';
-import { toNumber } from './rollback.ts';
+import { begin } from '../begin.ts';
+import { serviceOf } from '../context.ts';
+import { runMove } from '../move.ts';
+import { toNumber } from '../number.ts';
+import { startingOptions } from '../patience.ts';
 
 export function scaleCommand(program: Command): void {
   const command = program
@@ -11,11 +12,10 @@ export function scaleCommand(program: Command): void {
     .description(
       'change the number of instances of the revision that runs (until the next rollout says another)',
     );
-  run(command, (context, replicas: number) =>
-    withClient(context, async (client) => {
-      const service = await serviceOf(context, client);
-      const started = await client.scale(service, replicas, context.performer);
-      return await follow(client, started, context.renderer);
-    }),
-  );
+  startingOptions(command, 'detach');
+  runMove(command, async (move, replicas: number) => {
+    const { client, context } = move;
+    const service = await serviceOf(context, client);
+    return await begin(move, service, () => client.scale(service, replicas, context.performer));
+  });
 }

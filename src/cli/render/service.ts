@@ -1,20 +1,29 @@
-import type { InstanceStatus, ServiceStatus } from '../../daemon/messages.ts';
+import type { InstanceStatus, ShownService } from '../../daemon/messages.ts';
 import { isAvailable } from '../../domain/pool.ts';
 import { goal, type Rollout } from '../../domain/rollout.ts';
 import type { TrafficPolicy } from '../../domain/traffic.ts';
+import { standsAt } from './standing.ts';
 import { table } from './table.ts';
 import { named, seconds } from './words.ts';
 
-/** A service as it is now: a line for it, one for its rollout under way, and its instances. */
-export function describeService(status: ServiceStatus): string {
-  const { name, goal, listen, traffic, instances, requests, failures, held, open } = status;
+/** A service as it is now: a line for it, some for its rollout under way and for what is kept warm, and its instances. */
+export function describeService(status: ShownService): string {
+  const { name, goal, listen, traffic, instances, requests, failures, held, open, warm } = status;
   const serving = instances.filter((one) => isAvailable(one) && one.usable !== false).length;
   const address = listen && traffic ? url(traffic, listen) : 'no listener';
   const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
   const waiting = held > 0 ? `, ${held} held` : '';
   const head = `${name}  ${revision}  ${serving}/${goal.replicas} serving  ${address}  ${requests} requests, ${failures} failed${waiting}`;
   const under = open ? [`  ${named(open.id, open.kind, name)} under way ${way(open)}, ${open.strategy}`] : [];
-  return [head, ...under, table(HEAD, instances.map(row))].join('\n');
+  const stands = status.standing ? standsAt(status.standing) : '';
+  const still = stands === '' ? [] : [`  ${stands}`];
+  const kept = warm ? [`  ${keptWarm(warm)}`] : [];
+  return [head, ...under, ...still, ...kept, table(HEAD, instances.map(row))].join('\n');
+}
+
+function keptWarm({ revision, until }: NonNullable<ShownService['warm']>): string {
+  const left = Math.max(0, until - Date.now());
+  return `revision ${revision} is kept warm for another ${seconds(left)}: unideploy rollback is instant`;
 }
 
 /** The address as clients write it; the brackets of IPv6 included. */

@@ -6,6 +6,10 @@ import { did, doing } from './actions.ts';
 
 /** What happened, in one line; null for what needs none of its own. */
 export function describe(entry: JournalEntry): string | null {
+  return tell(entry)?.replaceAll(/\s*[\r\n]+\s*/g, ' ') ?? null;
+}
+
+function tell(entry: JournalEntry): string | null {
   switch (entry.event) {
     case 'rollout-started': {
       const from = entry.from === null ? 'nothing' : `revision ${entry.from}`;

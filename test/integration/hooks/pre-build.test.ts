@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { withBuilt } from '../../../src/cli/build.ts';
 import type { Context } from '../../../src/cli/context.ts';
+import { Interruption } from '../../../src/cli/interruption.ts';
 import { linesRenderer } from '../../../src/cli/render/lines.ts';
 import { deployRequest } from '../../../src/daemon/messages.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
@@ -20,7 +21,11 @@ async function build(yaml: string) {
     renderer: { ...linesRenderer(), build: (line) => lines.push(line) },
     performer: 'ana@ci',
   };
-  return { folder, lines, built: withBuilt(context, 'rollout', async ({ request }) => request) };
+  const interruption = new Interruption();
+  const built = withBuilt(context, interruption, { kind: 'rollout' }, async ({ request }) => request);
+  const close = () => interruption.close();
+  built.then(close, close);
+  return { folder, lines, built };
 }
 
 const GUEST = 'guest: {profile: linux, kernel: kernel}\nimage: {build: "echo k > kernel"}\n';

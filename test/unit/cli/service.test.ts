@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { describeService } from '../../../src/cli/render/service.ts';
-import type { InstanceStatus, ServiceStatus } from '../../../src/daemon/messages.ts';
+import type { InstanceStatus, ShownService } from '../../../src/daemon/messages.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { goalOf } from '../../support/revisions.ts';
 
@@ -23,7 +23,7 @@ const instance = (id: string, change: Partial<InstanceStatus> = {}): InstanceSta
   ...change,
 });
 
-const status = (change: Partial<ServiceStatus> = {}): ServiceStatus => ({
+const status = (change: Partial<ShownService> = {}): ShownService => ({
   name: 'site',
   goal: goalOf(1, 2),
   listen: { host: '127.0.0.1', port: 8080 },
@@ -34,6 +34,7 @@ const status = (change: Partial<ServiceStatus> = {}): ServiceStatus => ({
   instances: [instance('site-1-1'), instance('site-1-2')],
   open: null,
   warm: null,
+  standing: null,
   ...change,
 });
 
