@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { execa } from 'execa';
-import { buildRevision } from '../artifact/revision.ts';
+import { type BuiltRevision, buildRevision } from '../artifact/revision.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
@@ -20,7 +20,8 @@ export interface Built {
 }
 
 /** How the deploy differs from the usual one. */
-type Asked = Pick<DeployRequest, 'kind'> & Partial<Pick<DeployRequest, 'expect' | 'force' | 'supersede'>>;
+export type Asked = Pick<DeployRequest, 'kind'> &
+  Partial<Pick<DeployRequest, 'expect' | 'force' | 'supersede'>>;
 
 /**
  * Builds what the config says, here, where its sources and its tools are; what was built is there until `use` has ended.
@@ -35,9 +36,7 @@ export async function withBuilt<T>(
   const config = await loadConfig(context.file);
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
-    const { spec, files } = await toEnd(interruption, (signal) =>
-      buildRevision(config, workDir, (line) => context.renderer.build(line), signal),
-    );
+    const { spec, files } = await build(config, workDir, context, interruption);
     const { service, replicas, listen, health, rollout: policy } = config;
     const traffic = await checkedTraffic(config.traffic);
     const gitCommit = await commitOf(config);
@@ -58,14 +57,17 @@ export async function withBuilt<T>(
 /** How long commands that have been told to end are waited for, ms; then they are killed. */
 const COMMANDS_END_WITHIN = 5000;
 
-/** Work that runs commands of the user's. */
-async function toEnd<T>(interruption: Interruption, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  interruption.check();
-  const working = work(interruption.first);
+async function build(
+  config: Config,
+  workDir: string,
+  { renderer }: Context,
+  interruption: Interruption,
+): Promise<BuiltRevision> {
+  const building = buildRevision(config, workDir, (line) => renderer.build(line), interruption.first);
   try {
-    return await interruption.unlessHeard(working);
+    return await interruption.unlessHeard(building);
   } catch (error) {
-    const ended = working.catch(() => {});
+    const ended = building.catch(() => {});
     await Promise.race([ended, setTimeout(COMMANDS_END_WITHIN, undefined, { ref: false })]);
     throw error;
   }

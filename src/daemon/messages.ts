@@ -152,8 +152,8 @@ export interface ServiceStatus {
   instances: InstanceStatus[];
   /** the rollout under way */
   open: Rollout | null;
-  /** instances that this rollout has left are kept without traffic, to go back to quickly; `until`: epoch milliseconds */
-  warm: { rollout: number; until: number } | null;
+  /** instances of another revision that are kept without traffic, to go back to quickly; `until`: epoch milliseconds */
+  warm: { revision: number; until: number } | null;
 }
 
 /** A service as the API tells of it. */

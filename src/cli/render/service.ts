@@ -21,9 +21,9 @@ export function describeService(status: ShownService): string {
   return [head, ...under, ...still, ...kept, table(HEAD, instances.map(row))].join('\n');
 }
 
-function keptWarm({ rollout, until }: NonNullable<ShownService['warm']>): string {
+function keptWarm({ revision, until }: NonNullable<ShownService['warm']>): string {
   const left = seconds(Math.max(0, until - Date.now()));
-  return `what ran before rollout ${rollout} is kept warm for another ${left}: unideploy rollback`;
+  return `revision ${revision} is kept warm for another ${left}: unideploy rollback`;
 }
 
 /** The address as clients write it; the brackets of IPv6 included. */
