@@ -11,7 +11,9 @@ import { ContentStore } from '../../../src/artifact/store.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
 import { apiServer } from '../../../src/daemon/api.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
+import { Orders } from '../../../src/daemon/orders.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
+import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
 import type { Happening } from '../../../src/domain/journal.ts';
@@ -53,9 +55,12 @@ export async function openStage() {
   const parts = { ...sim.controller(HEALTH), store, routing, clock: systemClock, onJournal };
   const artifacts = await ContentStore.open(paths.artifacts);
   const begun: Rollout[] = [];
+  const services = new Services(parts, store);
+  const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, {
     store,
     artifacts,
+    orders,
     runs: {
       start: (rollout) => {
         begun.push(rollout);
@@ -69,6 +74,8 @@ export async function openStage() {
     const server = await apiServer({
       state: paths.root,
       deployments,
+      orders,
+      services,
       store,
       artifacts,
       hypervisor: sim.world.hypervisor,
