@@ -157,11 +157,35 @@ describe('a rollout that needs a person', () => {
     const { stdout } = await stage.cli(['status']);
     expect(stdout).toContain('waiting at gate promotion for unideploy promote');
 
-    // an instance that is ready is what promote asks for
+    const promote = stage.start(['promote', '--json']);
+    await stage.ordered(rollout, 'promote');
+    stage.tell(rollout, { event: 'gate-passed', gate: 'promotion', by: 'ana@ci', ms: 10 });
+    stage.finish(rollout, 'succeeded');
+    await expectAgreement(stage, await promote.outcome, rollout.id, 'succeeded', 0);
+  });
+
+  it('is promoted no further than to its next gate', async () => {
+    const stage = await servingStage();
+    const { rollout } = await newRollout(stage);
+    stage.reach(rollout, 'weight 10', null);
+    const promote = stage.start(['promote', '--json']);
+    await stage.ordered(rollout, 'promote');
+    stage.tell(rollout, { event: 'gate-passed', gate: 'weight 10', by: 'ana@ci', ms: 10 });
+    stage.reach(rollout, 'weight 50', null);
+    const said = await promote.outcome;
+    expect(said.exitCode).toBe(6);
+    expect(resultOf(said).error?.message).toContain('at gate weight 50');
+    stage.finish(rollout, 'succeeded');
+  });
+
+  it('is not promoted while it waits for nobody', async () => {
+    const stage = await servingStage();
+    const { outcome, rollout } = await newRollout(stage);
     const refused = await stage.cli(['promote', '--json']);
-    expect(resultOf(refused)).toMatchObject({ result: 'refused', error: { code: 'UD_PROMOTE_REFUSED' } });
     expect(refused.exitCode).toBe(4);
-    stage.finish(rollout, 'aborted', UNHEALTHY);
+    expect(resultOf(refused)).toMatchObject({ result: 'refused', error: { code: 'UD_PROMOTE_REFUSED' } });
+    stage.finish(rollout, 'succeeded');
+    expect((await outcome).exitCode).toBe(0);
   });
 
   it('is followed past a gate that opens by itself, and with --on-gate wait past every other', async () => {
