@@ -125,10 +125,10 @@ describe('a folder of HTML on two guests', () => {
     expect(message).toMatch(/^rollout \d+ of site, started by a test, is still under way$/);
     expect(next).toContain('unideploy wait --service site');
     process.kill(pid, 'SIGINT');
-    const { exitCode, stdout } = await outcome;
+    const { exitCode, stderr } = await outcome;
     expect(exitCode).toBe(130);
-    expect(stdout).toMatch(
-      /rollout \d+ goes on without this command; see it: unideploy status --service site$/,
+    expect(stderr).toMatch(
+      /rollout \d+ of site goes on without this command. Next: see it: unideploy status --service site$/,
     );
     await eventually(
       'three serve',

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ErrorReport } from '../../../src/errors.ts';
 import { openStage, resultOf, type Said, type Stage, servingStage } from './stage.ts';
@@ -294,6 +295,25 @@ describe('abort', () => {
     await stage.ordered(second.rollout, 'abort');
     stage.finish(second.rollout, 'failed', UNHEALTHY);
     await expectAgreement(stage, await again.outcome, second.rollout.id, 'failed', 4);
+  });
+});
+
+describe('in a step of GitHub Actions', () => {
+  const env = { GITHUB_ACTIONS: 'true' };
+
+  it('the build is a group, the failure an annotation, and the job has a summary', async () => {
+    const stage = await servingStage();
+    await stage.configure('image: {build: "echo compiling"}\n', 'second');
+    const summary = join(stage.project, 'summary.md');
+    const command = stage.start(['rollout'], { ...env, GITHUB_STEP_SUMMARY: summary });
+    stage.finish(await stage.begun(), 'rolled-back', UNHEALTHY);
+    const { exitCode, stdout, stderr } = await command.outcome;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 3, stderr: '' });
+    expect(stdout).toMatch(
+      /^::group::Build\n::stop-commands::\S+\n\S+ build \| compiling\n::\S+::\n::endgroup::\n/,
+    );
+    expect(stdout).toMatch(/\n::error title=UD_GUEST_UNHEALTHY::rolled back, site serves revision 1 again/);
+    expect(stage.read('summary.md')).toContain('| Revisions | 1 → 2 |');
   });
 });
 

@@ -113,7 +113,13 @@ export async function openStage() {
   const start = (args: string[], env: Record<string, string> = {}): Running => {
     const child = execa(process.execPath, [UNIDEPLOY, ...args], {
       cwd: project,
-      env: { UNIDEPLOY_STATE: paths.root, UNIDEPLOY_PERFORMER: 'ana@ci', NO_COLOR: '1', ...env },
+      env: {
+        UNIDEPLOY_STATE: paths.root,
+        UNIDEPLOY_PERFORMER: 'ana@ci',
+        NO_COLOR: '1',
+        GITHUB_ACTIONS: '',
+        ...env,
+      },
       reject: false,
     });
     const { pid } = child;
