@@ -268,12 +268,12 @@ export class Deployments {
 
   #expectRevision(name: string, expected: number | null): void {
     const serves = this.#store.service(name)?.goal.revision ?? null;
-    if (expected === null || serves === expected) return;
+    if (expected === null || (serves ?? 0) === expected) return;
     const [last] = this.#store.rollouts(name, 1);
     const by = last ? `, deployed by ${last.performer}` : '';
     throw new UnideployError(
       'UD_REVISION_CHANGED',
-      `${name} serves ${serves === null ? 'nothing' : `revision ${serves}${by}`}, expected revision ${expected}`,
+      `${name} serves ${serves === null ? 'nothing' : `revision ${serves}${by}`}, expected ${expected === 0 ? 'none' : `revision ${expected}`}`,
       `look at what was deployed meanwhile: unideploy history --service ${name}`,
     );
   }

@@ -22,10 +22,3 @@ export const MOST_WEIGHT = 256;
 export function instancesOf(action: Action): string[] {
   return action.kind === 'shift' ? Object.keys(action.weights) : [action.instance];
 }
-
-/** What an action is about, in a word: an instance, or how many of them. */
-export function subject(action: Action): string {
-  if (action.kind !== 'shift') return action.instance;
-  const count = Object.keys(action.weights).length;
-  return count === 1 ? '1 instance' : `${count} instances`;
-}
