@@ -18,7 +18,7 @@ import { launchesOf, rolling, sort } from './rolling.ts';
 import { volumeSwap } from './volume-swap.ts';
 
 /** What has to be before traffic moves on: so much of the pool new, with that share of the requests, and a gate passed. */
-export interface Stage {
+interface Stage {
   /** per cent of the pool that is of the new revision, one instance at least */
   size: number;
   /** per cent of the requests that it gets */

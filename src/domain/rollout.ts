@@ -63,7 +63,7 @@ export interface Rollout {
 }
 
 /** Somebody's word. */
-export interface Order {
+interface Order {
   by: string;
   /** epoch milliseconds */
   at: number;
