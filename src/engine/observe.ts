@@ -43,6 +43,7 @@ export async function observe(
         launchedAt,
         weight: route?.weight ?? 0,
         routed: route !== undefined,
+        mislabelled: route !== undefined && revision !== undefined && route.revision !== revision.number,
         inFlight: route?.inFlight ?? 0,
         acting: acting.get(id) ?? null,
       };
