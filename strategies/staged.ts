@@ -116,7 +116,13 @@ function overVolumes(
     return (atOnce ? undefined : evenOut(running)) ?? volumeSwap.next(pool, rollout, now);
   }
   const wanted = Math.min(running.length - 1, partOf(running.length, stage ?? HALF));
-  if (fresh.length < wanted) return swapApart(old, running, wanted - fresh.length, rollout);
+  if (fresh.length < wanted) {
+    const use = atOnce || !stage ? undefined : putToUse(stage, fit, serving);
+    const aside = running.filter(({ weight, acting }) => weight === 0 || acting === 'drain');
+    const busy = atOnce ? aside.filter((i) => !fit.includes(i)) : aside;
+    const allowed = Math.max(1, bounds(rollout.policy, running.length).unavailable);
+    return use ?? swapApart(old, Math.min(wanted - fresh.length, allowed) - busy.length, rollout);
+  }
   if (fit.length < fresh.length)
     return wait(`${fresh.length - fit.length} guests to be healthy with the new volume`);
   return moveOn(stage, fit, serving, rollout);
@@ -125,16 +131,21 @@ function overVolumes(
 /** What a switch at once needs of guests with new volumes: as many as stay with the old ones. */
 const HALF = { size: 50 };
 
-/** Gives so many guests the new volume out of traffic, few enough at a time that the others can serve. */
-function swapApart(
-  old: ObservedInstance[],
-  running: ObservedInstance[],
-  missing: number,
-  rollout: RolloutView,
-): Decision {
-  const aside = old.filter((i) => i.weight === 0 || i.acting === 'drain').length;
-  const allowed = Math.max(1, bounds(rollout.policy, running.length).unavailable);
-  let room = Math.min(missing, allowed) - aside;
+/** Guests that have the new volume serve while others get theirs: their part of the requests, no more than the stage's share. */
+function putToUse(
+  { share }: Stage,
+  fit: ObservedInstance[],
+  serving: ObservedInstance[],
+): Decision | undefined {
+  if (fit.every(({ weight }) => weight > 0)) return undefined;
+  const part = Math.floor((100 * fit.length) / (fit.length + serving.length));
+  const moved = distribution(Math.min(share, part), fit, serving);
+  return moved && act(moved);
+}
+
+/** Gives guests the new volume out of traffic, and takes so many more of them out of it. */
+function swapApart(old: ObservedInstance[], more: number, rollout: RolloutView): Decision {
+  let room = more;
   const actions: Action[] = [];
   for (const instance of old.filter(({ acting }) => acting === null)) {
     if (instance.weight === 0 && instance.inFlight === 0)
@@ -160,8 +171,7 @@ function moveOn(
   const share = stage?.share ?? 100;
   const first = share > 0 ? shut(rollout, hookGate('pre-cutover')) : undefined;
   if (first) return stand(first);
-  const weights = shares(share, fresh.length, old.length);
-  const moved = changed([...weighted(fresh, weights.fresh), ...weighted(old, weights.old)]);
+  const moved = distribution(share, fresh, old);
   if (moved) return act(moved);
   return stage ? stand(stage.gate) : wait('the traffic to move');
 }
@@ -171,8 +181,7 @@ function giveBack(ready: ObservedInstance[], leaving: ObservedInstance[]): Decis
   const carrying = leaving.filter(isAvailable).length;
   const share = carrying === 0 ? 100 : Math.min(100, Math.floor((100 * ready.length) / carrying));
   if (ready.length === 0) return undefined;
-  const weights = shares(share, ready.length, leaving.length);
-  const moved = changed([...weighted(ready, weights.fresh), ...weighted(leaving, weights.old)]);
+  const moved = distribution(share, ready, leaving);
   return moved && act(moved);
 }
 
@@ -195,15 +204,13 @@ function shift(instances: ObservedInstance[], weight: number): Decision {
   return act({ kind: 'shift', weights: Object.fromEntries(instances.map(({ id }) => [id, weight])) });
 }
 
-function weighted(instances: ObservedInstance[], weight: number): [ObservedInstance, number][] {
-  return instances.map((instance) => [instance, weight]);
-}
-
-/** The shift that gives them these weights; undefined where they have them. */
-function changed(wanted: [ObservedInstance, number][]): Action | undefined {
-  const differing = wanted.filter(([{ weight }, wants]) => weight !== wants);
-  if (differing.length === 0) return undefined;
-  return { kind: 'shift', weights: Object.fromEntries(differing.map(([{ id }, wants]) => [id, wants])) };
+/** The shift after which the new instances have `share` per cent of the requests; undefined where they have. */
+function distribution(share: number, fresh: ObservedInstance[], old: ObservedInstance[]): Action | undefined {
+  const weights = shares(share, fresh.length, old.length);
+  const wanted = (instances: ObservedInstance[], weight: number) =>
+    instances.filter((i) => i.weight !== weight).map(({ id }) => [id, weight]);
+  const differing = [...wanted(fresh, weights.fresh), ...wanted(old, weights.old)];
+  return differing.length > 0 ? { kind: 'shift', weights: Object.fromEntries(differing) } : undefined;
 }
 
 function partOf(pool: number, { size }: { size: number }): number {

@@ -181,6 +181,7 @@ class Run {
   }
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
+    await this.#relabel(pool);
     const decision = this.#strategy.next(pool, this.#view(), now);
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
@@ -272,6 +273,14 @@ class Run {
     const before = this.#rollout;
     this.#rollout = standStill(before, still, this.#parts.clock.now());
     if (this.#rollout !== before) this.#parts.store.updateRollout(this.#rollout);
+  }
+
+  /** Guests that an earlier controller has swapped, and died before it could say so, count as of what they serve. */
+  async #relabel({ instances }: ObservedPool): Promise<void> {
+    for (const { id, revision, mislabelled, acting } of instances) {
+      if (mislabelled && revision !== null && acting === null)
+        await this.#parts.routing.relabel(this.#rollout.service, id, revision);
+    }
   }
 
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
@@ -551,6 +560,7 @@ function launching(id: string, { revision }: { revision: number | null }, now: n
     launchedAt: now,
     weight: 0,
     routed: false,
+    mislabelled: false,
     inFlight: 0,
     acting: 'launch',
   };

@@ -71,6 +71,25 @@ describe('the engine', () => {
     expect((await sim.dataPlane.status())[0]?.hold).toBe(false);
   });
 
+  it('counts a guest as of what it serves, though a killed controller did not come to say so', async () => {
+    const revisions: [Revision, Revision] = [revision(1), revision(2, { code: 'y' })];
+    const sim = await world(revisions, 1);
+    open(sim, { strategy: 'volume-swap' });
+    const life = mortal();
+    const detach = sim.world.hypervisor.detachVolume;
+    const swapped = new Promise<void>((resolve) => {
+      sim.world.hypervisor.detachVolume = async (id, volume) => {
+        await detach(id, volume);
+        life.kill();
+        resolve();
+      };
+    });
+    await sim.clock.until(Promise.race([runRollout(sim.controller(HEALTH, life.through), 2), swapped]));
+    expect((await sim.dataPlane.status())[0]?.routes).toMatchObject([{ revision: 1 }]);
+    await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect((await sim.dataPlane.status())[0]?.routes).toMatchObject([{ revision: 2 }]);
+  });
+
   it('names what did not work, where it was seen, and goes back', async () => {
     const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'never-healthy');
     open(sim, { strategy: 'rolling' });
