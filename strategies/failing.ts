@@ -20,10 +20,18 @@ export function isFit(instance: ObservedInstance, rollout: RolloutView, now: num
   return isTarget(instance, rollout) && isSettled(instance, rollout.target, rollout.policy.minHealthy, now);
 }
 
-/** What stops a strategy before it looks any further: an instance that nobody has asked yet, or one that has failed. */
+/**
+ * What stops a strategy before it looks any further: an instance that serves, or could, and that nobody has asked yet, or
+ * one that has failed.
+ */
 export function obstacle(pool: ObservedPool, rollout: RolloutView, now: number): Decision | undefined {
   const unread = pool.instances.some(
-    (i) => !isFresh(i, rollout) && i.acting === null && i.state === 'running' && i.health === 'unknown',
+    (i) =>
+      (i.weight > 0 || isTarget(i, rollout)) &&
+      !isFresh(i, rollout) &&
+      i.acting === null &&
+      i.state === 'running' &&
+      i.health === 'unknown',
   );
   if (unread) return wait('the first answers');
   const broken = pool.instances.find((i) => isBroken(i, rollout, now));
