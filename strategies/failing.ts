@@ -20,13 +20,16 @@ export function isFit(instance: ObservedInstance, rollout: RolloutView, now: num
   return isTarget(instance, rollout) && isSettled(instance, rollout.target, rollout.policy.minHealthy, now);
 }
 
-/** What stops a strategy before it looks any further: an instance that nobody has asked yet, or one that has failed. */
+/**
+ * What stops a strategy before it looks any further: an instance that serves, or could, and that nobody has asked yet, or
+ * one that has failed.
+ */
 export function obstacle(pool: ObservedPool, rollout: RolloutView, now: number): Decision | undefined {
   const unread = (i: ObservedInstance) =>
     i.acting === null &&
     i.state === 'running' &&
     i.health === 'unknown' &&
-    (i.routed || !isFresh(i, rollout));
+    (i.routed || (isTarget(i, rollout) && !isFresh(i, rollout)));
   if (pool.instances.some(unread)) return wait('the first answers');
   const broken = pool.instances.find((i) => isBroken(i, rollout, now));
   return broken && fail(broken.id, whyBroken(broken, rollout));

@@ -46,7 +46,9 @@ export class Machine {
 
   /** Waits for the monitor of a QEMU that was just started. Throws UD_GUEST_START when it ends before. */
   async starting({ ended }: { ended: Ended }, deadlineMs: number): Promise<void> {
-    this.#forget();
+    this.#endpoint = null;
+    // Until it answers: a slow one would be taken for one without them.
+    this.#volumes = this.spec.volumes.map(({ name, digest }) => ({ name, digest }));
     const dead = new AbortController();
     ended.then((error) => dead.abort(error));
     try {
@@ -167,11 +169,6 @@ export class Machine {
     this.#announce();
     // The monitor goes some milliseconds before the process does.
     void until(() => livingPid(this.directory) === null, 5_000).then(() => this.#announce());
-  }
-
-  #forget(): void {
-    this.#endpoint = null;
-    this.#volumes = [];
   }
 
   /** Once for all that happens in one turn of the event loop: a guest can cause events by the thousand. */

@@ -9,7 +9,20 @@ export async function underLoad<T>(
   act: () => Promise<T>,
   path = '/',
 ): Promise<[T, Ledger]> {
-  const load = await place.load(path);
+  const [result, ledger] = await counted(place, act, { path });
+  return [result, noneFailed(ledger)];
+}
+
+/**
+ * The same, for a revision that answers with errors by design: who calls it says how many failures there may be.
+ * @param rate requests a second
+ */
+export async function counted<T>(
+  place: Workplace,
+  act: () => Promise<T>,
+  { path = '/', rate }: { path?: string; rate?: number },
+): Promise<[T, Ledger]> {
+  const load = await place.load(path, rate);
   const more = async () => {
     const enough = load.ledger.ok + 10;
     await eventually('10 more answers', () => load.ledger.ok + failedOf(load.ledger) >= enough);
@@ -24,7 +37,7 @@ export async function underLoad<T>(
     await load.stop();
     throw error;
   });
-  return [result, noneFailed(await load.stop())];
+  return [result, await load.stop()];
 }
 
 function noneFailed(ledger: Ledger): Ledger {

@@ -77,7 +77,7 @@ export interface Workplace {
   /** process id by instance, from the run directories */
   guestPids(): Promise<Record<string, number>>;
   /** 8 connections, 40 requests a second: enough to meet every moment of a rollout, and no burden for emulated guests */
-  load(path?: string): Promise<Load>;
+  load(path?: string, rate?: number): Promise<Load>;
   /** every process of this workplace */
   processes(): Process[];
   /** Takes everything down, by force what does not go by itself, and removes the folders. */
@@ -153,10 +153,10 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
       const pids = await Promise.all(ids.map(async (id) => [id, await read(id)] as const));
       return Object.fromEntries(pids.flatMap(([id, pid]) => (pid === null ? [] : [[id, Number(pid)]])));
     },
-    async load(path = '/') {
+    async load(path = '/', rate = 40) {
       const { listen } = await workplace.status();
       if (!listen) throw new Error('the service has no listener');
-      return startLoad({ url: `http://${listen.host}:${listen.port}${path}`, connections: 8, rate: 40 });
+      return startLoad({ url: `http://${listen.host}:${listen.port}${path}`, connections: 8, rate });
     },
     processes: () => processesOf(root),
     async close() {

@@ -1,0 +1,141 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { following } from '../../support/cli/following.ts';
+import { freeze, misbehave, thaw } from '../../support/cli/misbehave.ts';
+import { refusal } from '../../support/cli/refusal.ts';
+import { prepare } from '../../support/cli/revisions.ts';
+import { did, entry, serves, story } from '../../support/cli/story.ts';
+import { takeDown } from '../../support/cli/take-down.ts';
+import { underLoad } from '../../support/cli/under-load.ts';
+import { openWorkplace, type Workplace } from '../../support/cli/workplace.ts';
+
+let place: Workplace;
+
+beforeAll(async () => {
+  place = await openWorkplace();
+  await prepare(place, 'v1');
+  expect(await place.cli(['up'])).toMatchObject({ exitCode: 0, stderr: '' });
+});
+
+afterAll(() => takeDown(place));
+
+const ROLLED_BACK = { result: 'rolled-back', exitCode: 3, revision: 1 } as const;
+
+/** In the order of one service's life; none of these revisions is to see a client. */
+describe('a new revision that is not healthy', () => {
+  it('goes when none of its instances ever is, with what they have answered', async () => {
+    await prepare(place, 'dead', {
+      boot: 'ud.fault=never-healthy',
+      health: { deadline: '8s' },
+      rollout: { strategy: 'rolling' },
+    });
+    const [outcome, ledger] = await underLoad(place, () => place.cli(['rollout', '--json']));
+    const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
+    expect(Object.keys(ledger.revisions)).toEqual(['v1']);
+    const [launched] = did(told, 'launch');
+    expect(did(told, 'launch')).toHaveLength(1);
+    expect(did(told, 'admit')).toEqual([]);
+    expect(did(told, 'retire')).toEqual([launched]);
+    expect(entry(told, 'rollback-started').evidence).toMatchObject({
+      instance: launched,
+      lastAnswer: expect.stringContaining('503'),
+      console: expect.arrayContaining([expect.stringContaining('fault never-healthy')]),
+    });
+    await serves(place, 1);
+  });
+
+  it('goes when one of its instances hangs, though all others are healthy', async () => {
+    await prepare(place, 'half', {
+      boot: 'test.image=half',
+      health: { healthy: 8, deadline: '12s' },
+      rollout: { strategy: 'blue-green' },
+    });
+    const [outcome, ledger] = await underLoad(place, async () => {
+      const rollout = following(place, ['rollout']);
+      const { action } = await rollout.hears('action-finished', (it) => it.action.kind === 'launch');
+      if (action.kind === 'launch') await freeze(place, action.instance);
+      return await rollout.outcome;
+    });
+    const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
+    expect(Object.keys(ledger.revisions)).toEqual(['v1']);
+    expect(did(told, 'admit')).toHaveLength(1);
+    expect(entry(told, 'rollback-started').evidence?.instance).toBe(did(told, 'launch')[0]);
+    await serves(place, 1);
+  });
+
+  it('is never let in while it flaps', async () => {
+    await prepare(place, 'flapping', {
+      boot: 'test.image=flapping',
+      health: { timeout: '200ms', unhealthy: 2, deadline: '12s' },
+      rollout: { strategy: 'rolling', minHealthy: '2s' },
+    });
+    const [outcome, ledger] = await underLoad(place, async () => {
+      const rollout = following(place, ['rollout']);
+      const { action } = await rollout.hears('action-finished', (it) => it.action.kind === 'launch');
+      const flapping = action.kind === 'launch' ? flap(place, action.instance) : undefined;
+      await rollout.hears('rollback-started');
+      await flapping?.stop();
+      return await rollout.outcome;
+    });
+    const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
+    expect(Object.keys(ledger.revisions)).toEqual(['v1']);
+    expect(did(told, 'admit')).toEqual([]);
+    expect(new Set(entry(told, 'rollback-started').evidence?.answers).size).toBeGreaterThan(1);
+    await serves(place, 1);
+  });
+
+  it('cannot be promoted, and who tries is told how many are not, and which', async () => {
+    await prepare(place, 'waiting', {
+      boot: 'test.image=waiting',
+      health: { deadline: '60s' },
+      rollout: { strategy: 'blue-green', promotion: 'manual' },
+    });
+    const [, ledger] = await underLoad(place, async () => {
+      const stopped = await story(place, await place.cli(['rollout', '--json']), {
+        result: 'paused',
+        exitCode: 6,
+        revision: 1,
+        code: 'UD_PAUSED',
+        state: 'open',
+      });
+      const [sick = ''] = did(stopped, 'launch');
+      await misbehave(place, sick, 'never-healthy');
+      await expect
+        .poll(async () => (await place.status()).instances.find(({ id }) => id === sick)?.health)
+        .toBe('unhealthy');
+      const { message, next } = refusal(await place.cli(['promote']), 'UD_PROMOTE_REFUSED');
+      expect(message).toMatch(
+        `1 of 2 instances of revision ${stopped.rollout.to.revision} not healthy (${sick}: 503`,
+      );
+      expect(next).toContain('unideploy abort');
+      const refused = await place.cli(['promote', '--full', '--json']);
+      expect(refused).toMatchObject({ exitCode: 4, last: { result: 'refused', exitCode: 4 } });
+      expect((await place.status()).open?.state).toBe('open');
+
+      const aborted = await place.cli(['abort', '--json']);
+      await story(place, aborted, { result: 'aborted', exitCode: 0, revision: 1, code: null });
+    });
+    expect(Object.keys(ledger.revisions)).toEqual(['v1']);
+    await serves(place, 1);
+  });
+});
+
+/** Has a guest hang for a moment again and again. */
+function flap(at: Workplace, instance: string): { stop: () => Promise<void> } {
+  let going = true;
+  const beat = () => new Promise((resolve) => setTimeout(resolve, 700));
+  const loop = async () => {
+    while (going) {
+      await beat();
+      await freeze(at, instance);
+      await beat();
+      await thaw(at, instance);
+    }
+  };
+  const ended = loop();
+  return {
+    async stop() {
+      going = false;
+      await ended;
+    },
+  };
+}
