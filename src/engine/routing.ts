@@ -10,7 +10,7 @@ export class Routing {
   readonly #dataPlane: DataPlane;
   readonly #store: Pick<RolloutStore, 'table' | 'putTable'>;
   readonly #turns = new Map<string, Promise<unknown>>();
-  /** the tables as they were last applied from here */
+  /** the tables as the data plane was last known to have them */
   readonly #last = new Map<string, RoutingTable>();
 
   constructor(dataPlane: DataPlane, store: Pick<RolloutStore, 'table' | 'putTable'>) {
@@ -105,6 +105,7 @@ export class Routing {
       const saved = this.#store.table(service);
       const before = running ? toTable(running) : (saved ?? first);
       if (!before) return;
+      if (running) this.#last.set(service, before);
       const changed = change(before);
       if (running && sameTable(before, changed)) return;
       await this.#apply({ ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 });
@@ -113,7 +114,7 @@ export class Routing {
 
   /**
    * Changes the table as it was last applied, without asking for it first: nobody else writes tables, and a cutover waits
-   * for nothing that it need not. Whether it has changed; where that is not so, the long way is gone.
+   * for nothing that it need not. Whether it has changed; otherwise the table has to be looked at.
    */
   async #changed(
     service: string,
