@@ -6,10 +6,10 @@ import type { Workplace } from './workplace.ts';
 
 /** How all requests of 64 connections went from one revision to another. */
 export interface Cutover {
-  /** milliseconds from the order (promote, rollback), as the journal has it, to the last answer of the revision before */
+  /** milliseconds from the order (promote, rollback), as the journal has it, to the last request that the revision before got */
   last: number;
-  /** the same to the first answer of the revision after */
-  first: number;
+  /** from when the engine decided to shift, which is later than the order by one look at the pool */
+  decided: number;
   /** milliseconds of the table's change alone */
   shift: number;
 }
@@ -30,8 +30,8 @@ export async function cutThereAndBack(
     url: `http://${listen?.host}:${listen?.port}/`,
     connections: CONNECTIONS,
     rate: RATE,
-    check: ({ status, headers }) => {
-      answers.push({ at: Date.now(), revision: String(headers['x-unideploy-revision']) });
+    check: ({ sentAt, status, headers }) => {
+      answers.push({ at: sentAt, revision: String(headers['x-unideploy-revision']) });
       return status === 200 ? undefined : `status ${status}`;
     },
   });
@@ -67,11 +67,13 @@ function measure(
   order: JournalEntry['event'],
 ): Cutover {
   const before = answers[0]?.revision;
+  const last = Math.max(...answers.filter(({ revision }) => revision === before).map(({ at }) => at));
   const ordered = entries.find(({ event }) => event === order)?.at ?? Number.NaN;
+  const began = entries.find((entry) => entry.event === 'action-started' && entry.action.kind === 'shift');
   const shift = entries.find((entry) => entry.event === 'action-finished' && entry.action.kind === 'shift');
   return {
-    last: Math.max(...answers.filter(({ revision }) => revision === before).map(({ at }) => at)) - ordered,
-    first: Math.min(...answers.filter(({ revision }) => revision !== before).map(({ at }) => at)) - ordered,
+    last: last - ordered,
+    decided: last - (began?.at ?? Number.NaN),
     shift: shift?.event === 'action-finished' ? shift.ms : Number.NaN,
   };
 }
