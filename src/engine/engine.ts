@@ -315,7 +315,11 @@ class Run {
       })
       .catch((error: unknown) => {
         this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction === this.#rollout.direction) this.#fail(error, culprit);
+        if (task.rollout.direction !== this.#rollout.direction) return;
+        // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
+        const again =
+          action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
+        if (!again) this.#fail(error, culprit);
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);

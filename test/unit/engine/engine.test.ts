@@ -7,7 +7,7 @@ import { runRollout } from '../../../src/engine/engine.ts';
 import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
 import type { RoutingTable } from '../../../src/proxy/port.ts';
 import { mortal } from '../../support/mortal.ts';
-import { goalOf, HEALTH, revision, rollout } from '../../support/revisions.ts';
+import { goalOf, HEALTH, POLICY, revision, rollout } from '../../support/revisions.ts';
 
 const START = 1_000_000;
 
@@ -110,6 +110,16 @@ describe('the engine', () => {
     expect(ended.state).toBe('failed');
     expect(await sim.world.hypervisor.list()).toEqual([]);
     expect(await sim.dataPlane.status()).toEqual([]);
+  });
+
+  it('moves no traffic to an instance that has stopped answering since it was looked at', async () => {
+    const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'hangs-after-health');
+    open(sim, { strategy: 'blue-green', policy: { ...POLICY, promotion: 1000 } });
+    const seen = tablesOf(sim);
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended).toMatchObject({ state: 'rolled-back', reason: { code: 'UD_VOLUME_UNVERIFIED' } });
+    const shared = seen.flatMap(({ routes }) => routes).filter(({ weight }) => weight > 0);
+    expect(new Set(shared.map(({ instance }) => instance))).toEqual(new Set(['site-1-1']));
   });
 
   it('ends instead of repeating what never takes effect', async () => {
