@@ -1,6 +1,6 @@
 import { type Action, instancesOf } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
-import { type Gate, type GateState, hookGate } from '../domain/gate.ts';
+import { type Gate, type GateState, hookGate, promotable } from '../domain/gate.ts';
 import type { HookFacts, HookPoint } from '../domain/hooks.ts';
 import type { Evidence, Happening, OrderEntry } from '../domain/journal.ts';
 import type { StrategyName } from '../domain/policy.ts';
@@ -104,8 +104,8 @@ class Run {
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
-    if (this.#failure) await this.#turn(this.#failure);
-    else if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    else if (this.#failure) await this.#turn(this.#failure);
     else if (ending?.how === 'abort' && direction === 'forward') await this.#turn(aborted(ending.by));
     else if (paused) this.#stand(true);
     else {
@@ -134,11 +134,9 @@ class Run {
     this.#parts.store.updateRollout(this.#rollout);
   }
 
-  /** Opens the gates that the rollout stands at. */
+  /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
   #promote(by: string): void {
-    for (const [gate, { passedAt }] of Object.entries(this.#rollout.gates)) {
-      if (passedAt === null) this.#pass(gate, by);
-    }
+    for (const key of promotable(this.#rollout.gates)) this.#pass(key, by);
   }
 
   async #front(): Promise<void> {
@@ -250,7 +248,7 @@ class Run {
   #pass(key: string, by: string | null): true {
     const now = this.#parts.clock.now();
     const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
-    this.#rollout = standStill(this.#rollout, false, now);
+    this.#rollout = { ...standStill(this.#rollout, false, now), progressAt: now };
     this.#remember(key, { reachedAt, passedAt: now, stuck: null });
     this.#journal({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
     this.#changed.raise();
@@ -311,6 +309,7 @@ class Run {
     void execute(action, task)
       .then(() => {
         this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+        store.updateRollout(this.#rollout);
         this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
       })
       .catch((error: unknown) => {
@@ -532,11 +531,22 @@ function inVain(attempt: string): UnideployError {
 function obey(rollout: Rollout, { event, by, at, seq, ...order }: OrderEntry): Rollout {
   const heard = { ...rollout, heard: seq };
   if (event === 'paused') return { ...heard, paused: { by, at } };
-  if (event === 'resumed') return { ...heard, paused: null };
+  if (event === 'resumed') return resumed(heard, at);
   const { how } = order as Extract<OrderEntry, { event: 'ordered' }>;
   if (how === 'promote' || (how === 'abort' && rollout.direction === 'back')) return heard;
   if (how === 'promote-full') return { ...heard, full: true };
   return { ...heard, paused: null, ending: { by, at, how } };
+}
+
+/** What stood still while it was paused waits as much longer at its gates: nobody could promote it, and nobody looked on. */
+function resumed(rollout: Rollout, at: number): Rollout {
+  const { paused } = rollout;
+  const still = paused ? at - paused.at : 0;
+  const later = Object.entries(rollout.gates).map(([key, state]) => [
+    key,
+    state.passedAt === null ? { ...state, reachedAt: state.reachedAt + still } : state,
+  ]);
+  return { ...rollout, paused: null, gates: Object.fromEntries(later) };
 }
 
 function aborted(by: string): Failure {
