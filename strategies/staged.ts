@@ -47,15 +47,13 @@ export function staged(planOf: (rollout: RolloutView) => Plan): Strategy['next']
   return (pool, rollout, now) => {
     const stopped = obstacle(pool, rollout, now);
     if (stopped) return stopped;
-    const plan = rollout.direction === 'forward' ? planOf(rollout) : NO_STAGES;
+    const plan = planOf(rollout);
     const shifting = pool.instances.some(({ acting }) => acting === 'shift');
     if (shifting) return wait('the traffic to move');
     const over = rollout.change === 'volumes' ? overVolumes : overImages;
     return over(pool, rollout, now, plan);
   };
 }
-
-const NO_STAGES: Plan = { stages: [], atOnce: true };
 
 function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { stages }: Plan): Decision {
   const { keep, leave } = sort(pool, rollout);
@@ -67,7 +65,10 @@ function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { sta
   const actions = [...launchesOf(wanted - keep.length, rollout), ...toTheTable(keep, rollout, now)];
   if (actions.length > 0) return act(...actions);
   const fresh = keep.filter((i) => i.routed && i.acting === null && isFit(i, rollout, now));
-  if (rollout.direction === 'back') return giveBack(fresh, old) ?? wait('the old instances to be healthy');
+  if (rollout.direction === 'back') {
+    const enough = rollout.replicas - bounds(rollout.policy, rollout.replicas).unavailable;
+    return giveBack(fresh, old, enough, rollout) ?? wait('the old instances to be healthy');
+  }
   if (fresh.length < wanted) return wait(`${wanted - fresh.length} new instances to be healthy and verified`);
   return moveOn(stage, fresh, old, rollout);
 }
@@ -104,14 +105,16 @@ function overVolumes(
   const fit = fresh.filter((i) => i.acting === null && isFit(i, rollout, now));
   const previews = toTheTable(fresh, rollout, now);
   if (previews.length > 0) return act(...previews);
-  if (!going) return giveBack(fit, serving) ?? volumeSwap.next(pool, rollout, now);
+  const missing = Math.max(1, bounds(rollout.policy, running.length).unavailable);
+  if (!going) {
+    const still = running.every(({ weight, acting }) => weight === 0 || acting === null);
+    const enough = atOnce ? Math.floor(running.length / 2) : running.length - missing;
+    return (still && giveBack(fit, serving, enough, rollout)) || volumeSwap.next(pool, rollout, now);
+  }
 
   const stage = stages.find(({ gate }) => shut(rollout, gate));
   if (!stage && (!atOnce || serving.length === 0)) {
-    const gate =
-      serving.length === 0
-        ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake))
-        : undefined;
+    const gate = atOnce ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake)) : undefined;
     if (gate) return stand(gate);
     return (atOnce ? undefined : evenOut(running)) ?? volumeSwap.next(pool, rollout, now);
   }
@@ -120,8 +123,7 @@ function overVolumes(
     const use = atOnce || !stage ? undefined : putToUse(stage, fit, serving);
     const aside = running.filter(({ weight, acting }) => weight === 0 || acting === 'drain');
     const busy = atOnce ? aside.filter((i) => !fit.includes(i)) : aside;
-    const allowed = Math.max(1, bounds(rollout.policy, running.length).unavailable);
-    return use ?? swapApart(old, Math.min(wanted - fresh.length, allowed) - busy.length, rollout);
+    return use ?? swapApart(old, Math.min(wanted - fresh.length, missing) - busy.length, rollout);
   }
   if (fit.length < fresh.length)
     return wait(`${fresh.length - fit.length} guests to be healthy with the new volume`);
@@ -176,13 +178,29 @@ function moveOn(
   return stage ? stand(stage.gate) : wait('the traffic to move');
 }
 
-/** As much as the old revision's instances can carry now, and all of it when there are as many as serve the other one. */
-function giveBack(ready: ObservedInstance[], leaving: ObservedInstance[]): Decision | undefined {
-  const carrying = leaving.filter(isAvailable).length;
-  const share = carrying === 0 ? 100 : Math.min(100, Math.floor((100 * ready.length) / carrying));
-  if (ready.length === 0) return undefined;
-  const moved = distribution(share, ready, leaving);
+/**
+ * On the way back: as much as the old revision's instances can carry without more for each than now, or than in a whole
+ * pool; all of it where there are `enough` of them.
+ */
+function giveBack(
+  ready: ObservedInstance[],
+  leaving: ObservedInstance[],
+  enough: number,
+  { replicas }: RolloutView,
+): Decision | undefined {
+  if (ready.length === 0 || leaving.length === 0) return undefined;
+  const whole = Math.min(replicas, [...ready, ...leaving].filter(isAvailable).length);
+  const has = shareOf(ready, leaving);
+  const share = ready.length >= Math.min(enough, whole) ? 100 : Math.floor((100 * ready.length) / whole);
+  if (share <= has && ready.every(({ weight }) => weight > 0)) return undefined;
+  const moved = distribution(Math.max(share, has), ready, leaving);
   return moved && act(moved);
+}
+
+/** The per cent of the requests that these have and the others have not. */
+function shareOf(these: ObservedInstance[], others: ObservedInstance[]): number {
+  const sum = (instances: ObservedInstance[]) => instances.reduce((all, { weight }) => all + weight, 0);
+  return Math.floor((100 * sum(these)) / Math.max(1, sum(these) + sum(others)));
 }
 
 /** Into the table without a share: preview requests reach them, and a shift has something to shift to. */

@@ -1,3 +1,4 @@
+import { promotable } from '../domain/gate.ts';
 import type { Happening } from '../domain/journal.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Rollout } from '../domain/rollout.ts';
@@ -39,8 +40,8 @@ export class Orders {
     if (rollout.direction === 'back') refuse('is going back', `see how it ends: ${look} --watch`);
     if (rollout.paused)
       refuse(`is paused by ${rollout.paused.by}`, `resume it first: unideploy resume --service ${name}`);
-    const stands = Object.values(rollout.gates).some(({ passedAt }) => passedAt === null);
-    if (!stands && !full) refuse('stands at no gate', `see what it does: ${look} --watch`);
+    if (promotable(rollout.gates).length === 0 && !full)
+      refuse('stands at no gate', `see what it does: ${look} --watch`);
     const bad = await this.#unready(rollout);
     if (bad !== null)
       refuse(

@@ -43,6 +43,8 @@ export function simulation(options: {
   costs?: Partial<Costs>;
   /** those there are, otherwise */
   strategyOf?: (name: StrategyName) => Promise<Strategy>;
+  /** none is run, otherwise */
+  hooks?: HookRunner;
   /** all that is measured is good, otherwise */
   measures?: Measures;
 }): Simulation {
@@ -63,7 +65,7 @@ export function simulation(options: {
       store,
       clock: time,
       strategyOf: options.strategyOf ?? strategyOf,
-      hooks: through(IDLE_HOOKS),
+      hooks: through(options.hooks ?? IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
       onJournal: () => {},
       onOrder: () => () => {},

@@ -10,7 +10,7 @@ export type Action =
   | { kind: 'retire'; instance: string }
   /** exchange its code volumes for the target's and verify; `hold`: requests wait meanwhile, for nobody else can serve */
   | { kind: 'swapVolume'; instance: string; mode: 'overlap' | 'replace'; hold: boolean }
-  /** give instances that are in the table these weights, all of them with one table */
+  /** give instances that are in the table these weights, all of them with one table; those that had none are verified once more */
   | { kind: 'shift'; weights: Record<string, number> };
 
 /** Weight of an instance that has the same share as every other. */

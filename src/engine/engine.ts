@@ -1,6 +1,6 @@
 import { type Action, instancesOf } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
-import { type Gate, type GateState, hookGate } from '../domain/gate.ts';
+import { type Gate, type GateState, hookGate, promotable } from '../domain/gate.ts';
 import type { HookFacts, HookPoint } from '../domain/hooks.ts';
 import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
@@ -103,8 +103,8 @@ class Run {
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
-    if (this.#failure) await this.#turn(this.#failure);
-    else if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    else if (this.#failure) await this.#turn(this.#failure);
     else if (ending?.how === 'abort' && direction === 'forward') await this.#turn(aborted(ending.by));
     else if (paused) this.#stand(true);
     else {
@@ -133,11 +133,9 @@ class Run {
     this.#parts.store.updateRollout(this.#rollout);
   }
 
-  /** Opens the gates that the rollout stands at. */
+  /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
   #promote(by: string): void {
-    for (const [gate, { passedAt }] of Object.entries(this.#rollout.gates)) {
-      if (passedAt === null) this.#pass(gate, by);
-    }
+    for (const key of promotable(this.#rollout.gates)) this.#pass(key, by);
   }
 
   async #front(): Promise<void> {
@@ -249,7 +247,7 @@ class Run {
   #pass(key: string, by: string | null): true {
     const now = this.#parts.clock.now();
     const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
-    this.#rollout = standStill(this.#rollout, false, now);
+    this.#rollout = { ...standStill(this.#rollout, false, now), progressAt: now };
     this.#remember(key, { reachedAt, passedAt: now, stuck: null });
     this.#journal({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
     this.#changed.raise();
@@ -313,11 +311,16 @@ class Run {
     void execute(action, task)
       .then(() => {
         this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+        store.updateRollout(this.#rollout);
         this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
       })
       .catch((error: unknown) => {
         this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction === this.#rollout.direction) this.#fail(error, culprit);
+        if (task.rollout.direction !== this.#rollout.direction) return;
+        // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
+        const again =
+          action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
+        if (!again) this.#fail(error, culprit);
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);

@@ -122,18 +122,20 @@ class Play {
     for (;;) {
       const life = mortal();
       const killed = new Promise<null>((resolve) => {
-        this.#kill = () => {
-          life.kill();
-          resolve(null);
-        };
+        this.#kill = () => resolve(null);
       });
       const ended = await Promise.race([runRollout(this.#sim.controller(HEALTH, life.through), id), killed]);
+      life.kill();
       if (ended) return ended;
     }
   }
 
   #interrupt({ what }: Interruption): void {
-    if (what === 'kill') return this.#kill();
+    if (what === 'kill') this.#kill();
+    else this.#say(what);
+  }
+
+  #say(what: Exclude<Interruption['what'], 'kill'>): void {
     const { store, clock } = this.#sim;
     const open = needRollout(this.#sim, this.#current);
     if (open.state !== 'open') return;

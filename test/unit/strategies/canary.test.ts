@@ -149,6 +149,30 @@ describe('canary over code volumes', () => {
     expect(canary.next(pool({ ...swapped, weight: 1 }, ...shared), volumes, NOW)).toEqual(stand(first));
   });
 
+  it('swaps the rest one after the other where guests hold one volume, without a stand while one is aside', () => {
+    const passedAll = { 'pre-cutover': 0, [first.key]: 1, [second.key]: 2 };
+    const through = view({ policy, change: 'volumes', swap: 'replace', passed: passedAll });
+    const last = instance('old-1', 1, { weight: 0 });
+    expect(canary.next(pool(...instances(3, 'new', 2), last), through, NOW)).toEqual(
+      act({ kind: 'swapVolume', instance: 'old-1', mode: 'replace', hold: false }),
+    );
+  });
+
+  it('goes back at once when one guest has the new volume, and otherwise as guests have the old one again', () => {
+    const back = { ...volumes, target: 1, direction: 'back' as const, since: 4000, passed: {} };
+    const one = [
+      instance('new-1', 2, { weight: 1 }),
+      ...instances(3, 'old', 1).map((i) => ({ ...i, weight: 3 })),
+    ];
+    expect(canary.next(pool(...one), back, NOW)).toEqual(
+      weigh({ 'new-1': 0, 'old-1': 100, 'old-2': 100, 'old-3': 100 }),
+    );
+    const half = pool(...instances(2, 'new', 2), ...instances(2, 'old', 1));
+    expect(canary.next(half, { ...back, swap: 'replace' }, NOW)).toEqual(
+      act({ kind: 'drain', instance: 'new-1' }),
+    );
+  });
+
   it('swaps the rest in place after the last step, every guest with an equal share', () => {
     const through = view({
       policy,
