@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { following } from '../../support/cli/following.ts';
+import { instancesOf } from '../../../src/domain/action.ts';
+import { type Following, following } from '../../support/cli/following.ts';
 import { freeze, misbehave, thaw } from '../../support/cli/misbehave.ts';
 import { refusal } from '../../support/cli/refusal.ts';
 import { prepare } from '../../support/cli/revisions.ts';
@@ -25,7 +26,7 @@ describe('a new revision that is not healthy', () => {
   it('goes when none of its instances ever is, with what they have answered', async () => {
     await prepare(place, 'dead', {
       boot: 'ud.fault=never-healthy',
-      health: { deadline: '8s' },
+      health: { deadline: '6s' },
       rollout: { strategy: 'rolling' },
     });
     const [outcome, ledger] = await underLoad(place, () => place.cli(['rollout', '--json']));
@@ -46,34 +47,34 @@ describe('a new revision that is not healthy', () => {
   it('goes when one of its instances hangs, though all others are healthy', async () => {
     await prepare(place, 'half', {
       boot: 'test.image=half',
-      health: { healthy: 8, deadline: '12s' },
+      health: { healthy: 8, deadline: '10s' },
       rollout: { strategy: 'blue-green' },
     });
+    let frozen = '';
     const [outcome, ledger] = await underLoad(place, async () => {
       const rollout = following(place, ['rollout']);
-      const { action } = await rollout.hears('action-finished', (it) => it.action.kind === 'launch');
-      if (action.kind === 'launch') await freeze(place, action.instance);
+      frozen = await launched(rollout);
+      await freeze(place, frozen);
       return await rollout.outcome;
     });
     const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
     expect(Object.keys(ledger.revisions)).toEqual(['v1']);
     expect(did(told, 'admit')).toHaveLength(1);
-    expect(entry(told, 'rollback-started').evidence?.instance).toBe(did(told, 'launch')[0]);
+    expect(entry(told, 'rollback-started').evidence?.instance).toBe(frozen);
     await serves(place, 1);
   });
 
   it('is never let in while it flaps', async () => {
     await prepare(place, 'flapping', {
       boot: 'test.image=flapping',
-      health: { timeout: '200ms', unhealthy: 2, deadline: '12s' },
+      health: { timeout: '200ms', unhealthy: 2, deadline: '10s' },
       rollout: { strategy: 'rolling', minHealthy: '2s' },
     });
     const [outcome, ledger] = await underLoad(place, async () => {
       const rollout = following(place, ['rollout']);
-      const { action } = await rollout.hears('action-finished', (it) => it.action.kind === 'launch');
-      const flapping = action.kind === 'launch' ? flap(place, action.instance) : undefined;
+      const flapping = flap(place, await launched(rollout));
       await rollout.hears('rollback-started');
-      await flapping?.stop();
+      await flapping.stop();
       return await rollout.outcome;
     });
     const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
@@ -118,6 +119,12 @@ describe('a new revision that is not healthy', () => {
     await serves(place, 1);
   });
 });
+
+/** The first instance whose guest runs; it boots still. */
+async function launched(rollout: Following): Promise<string> {
+  const { action } = await rollout.hears('action-finished', (it) => it.action.kind === 'launch');
+  return instancesOf(action)[0] ?? '';
+}
 
 /** Has a guest hang for a moment again and again. */
 function flap(at: Workplace, instance: string): { stop: () => Promise<void> } {

@@ -73,9 +73,10 @@ export async function historyOf(place: Workplace): Promise<History> {
 
 /** Everything that is kept of a service and everything that runs: what must not change must be equal to itself. */
 export async function everything(place: Workplace): Promise<unknown> {
-  const { goal, instances, open } = await place.status();
+  const [status, history, guests] = await Promise.all([place.status(), historyOf(place), place.guestPids()]);
+  const { goal, instances, open } = status;
   const pool = instances.map(({ id, revision, weight }) => ({ id, revision, weight }));
-  return { history: await historyOf(place), goal, pool, open: open?.id, guests: await place.guestPids() };
+  return { history, goal, pool, open: open?.id, guests };
 }
 
 /** The instances that had this done to them, in its order; `after`: an event of the journal, from which on. */

@@ -8,8 +8,9 @@ export async function underLoad<T>(
   place: Workplace,
   act: () => Promise<T>,
   path = '/',
+  rate?: number,
 ): Promise<[T, Ledger]> {
-  const [result, ledger] = await counted(place, act, { path });
+  const [result, ledger] = await counted(place, act, path, rate);
   return [result, noneFailed(ledger)];
 }
 
@@ -20,7 +21,8 @@ export async function underLoad<T>(
 export async function counted<T>(
   place: Workplace,
   act: () => Promise<T>,
-  { path = '/', rate }: { path?: string; rate?: number },
+  path = '/',
+  rate?: number,
 ): Promise<[T, Ledger]> {
   const load = await place.load(path, rate);
   const more = async () => {
