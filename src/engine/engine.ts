@@ -320,13 +320,17 @@ class Run {
 
   /**
    * A failure on the way forward turns the rollout back; one on the way back ends it, for a person to look at. A rollback
-   * is a way back, whoever asked for it: there is nothing that it could be rolled back to.
+   * is a way back, whoever asked for it: there is nothing that it could be rolled back to. It ends when nothing is under
+   * way in the pool any more: the next rollout may begin then.
    */
-  async #turn({ error, instance }: Failure): Promise<void> {
-    this.#failure = null;
-    const findEvidence = async () => (instance === null ? null : await this.#findEvidence(instance));
+  async #turn(failure: Failure): Promise<void> {
+    const { error, instance } = failure;
     const { direction, kind } = this.#rollout;
-    if (direction === 'back' || kind === 'rollback') return await this.#finish(error, await findEvidence());
+    const isOver = direction === 'back' || kind === 'rollback';
+    this.#failure = isOver && this.#acting.size > 0 ? failure : null;
+    if (this.#failure) return;
+    const findEvidence = async () => (instance === null ? null : await this.#findEvidence(instance));
+    if (isOver) return await this.#finish(error, await findEvidence());
     this.#attempts.clear();
     this.#gates.close();
     // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.
