@@ -65,7 +65,9 @@ describe('a canary of a code volume', () => {
     const ending = { result: 'rolled-back', exitCode: 3, revision: 2, code: 'UD_VOLUME_UNVERIFIED' } as const;
     const told = await story(place, outcome, ending);
     expect(did(told, 'swapVolume')).toHaveLength(1);
-    expect(entry(told, 'rollback-started').evidence?.lastAnswer).toContain('503');
+    const { reason, evidence } = entry(told, 'rollback-started');
+    expect(reason.message).toContain('503 unhealthy');
+    expect(evidence?.answers.join()).toContain('503 unhealthy');
     expect(Object.keys(ledger.revisions)).toEqual(['v2']);
     await sameGuests(2);
   });
