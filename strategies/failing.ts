@@ -25,15 +25,12 @@ export function isFit(instance: ObservedInstance, rollout: RolloutView, now: num
  * one that has failed.
  */
 export function obstacle(pool: ObservedPool, rollout: RolloutView, now: number): Decision | undefined {
-  const unread = pool.instances.some(
-    (i) =>
-      (i.weight > 0 || isTarget(i, rollout)) &&
-      !isFresh(i, rollout) &&
-      i.acting === null &&
-      i.state === 'running' &&
-      i.health === 'unknown',
-  );
-  if (unread) return wait('the first answers');
+  const unread = (i: ObservedInstance) =>
+    i.acting === null &&
+    i.state === 'running' &&
+    i.health === 'unknown' &&
+    (i.routed || (isTarget(i, rollout) && !isFresh(i, rollout)));
+  if (pool.instances.some(unread)) return wait('the first answers');
   const broken = pool.instances.find((i) => isBroken(i, rollout, now));
   return broken && fail(broken.id, whyBroken(broken, rollout));
 }
@@ -45,8 +42,13 @@ function isBroken(instance: ObservedInstance, rollout: RolloutView, now: number)
   if (instance.state === 'stopped') return true;
   // A controller that has just taken over has not asked yet: that is no failure of the instance.
   if (instance.state === 'running' && instance.health === 'unknown') return false;
-  const fit = instance.weight > 0 ? isReady(instance, rollout.target) : isFit(instance, rollout, now);
-  return !fit && now - instance.launchedAt > rollout.health.deadline;
+  return now - instance.launchedAt > rollout.health.deadline && !isPromising(instance, rollout);
+}
+
+/** Ready, or, where it has to be so for a while before it counts, on the way to that: a controller may have begun to ask late. */
+function isPromising(instance: ObservedInstance, { target, policy }: RolloutView): boolean {
+  const unbroken = instance.routed || policy.minHealthy === 0 || instance.healthySince !== null;
+  return isReady(instance, target) && unbroken;
 }
 
 /**

@@ -18,7 +18,7 @@ import { launchesOf, rolling, sort } from './rolling.ts';
 import { volumeSwap } from './volume-swap.ts';
 
 /** What has to be before traffic moves on: so much of the pool new, with that share of the requests, and a gate passed. */
-export interface Stage {
+interface Stage {
   /** per cent of the pool that is of the new revision, one instance at least */
   size: number;
   /** per cent of the requests that it gets */
@@ -47,15 +47,13 @@ export function staged(planOf: (rollout: RolloutView) => Plan): Strategy['next']
   return (pool, rollout, now) => {
     const stopped = obstacle(pool, rollout, now);
     if (stopped) return stopped;
-    const plan = rollout.direction === 'forward' ? planOf(rollout) : NO_STAGES;
+    const plan = planOf(rollout);
     const shifting = pool.instances.some(({ acting }) => acting === 'shift');
     if (shifting) return wait('the traffic to move');
     const over = rollout.change === 'volumes' ? overVolumes : overImages;
     return over(pool, rollout, now, plan);
   };
 }
-
-const NO_STAGES: Plan = { stages: [], atOnce: true };
 
 function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { stages }: Plan): Decision {
   const { keep, leave } = sort(pool, rollout);
@@ -67,7 +65,10 @@ function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { sta
   const actions = [...launchesOf(wanted - keep.length, rollout), ...toTheTable(keep, rollout, now)];
   if (actions.length > 0) return act(...actions);
   const fresh = keep.filter((i) => i.routed && i.acting === null && isFit(i, rollout, now));
-  if (rollout.direction === 'back') return giveBack(fresh, old) ?? wait('the old instances to be healthy');
+  if (rollout.direction === 'back') {
+    const enough = rollout.replicas - bounds(rollout.policy, rollout.replicas).unavailable;
+    return giveBack(fresh, old, enough, rollout) ?? wait('the old instances to be healthy');
+  }
   if (fresh.length < wanted) return wait(`${wanted - fresh.length} new instances to be healthy and verified`);
   return moveOn(stage, fresh, old, rollout);
 }
@@ -104,19 +105,26 @@ function overVolumes(
   const fit = fresh.filter((i) => i.acting === null && isFit(i, rollout, now));
   const previews = toTheTable(fresh, rollout, now);
   if (previews.length > 0) return act(...previews);
-  if (!going) return giveBack(fit, serving) ?? volumeSwap.next(pool, rollout, now);
+  const missing = Math.max(1, bounds(rollout.policy, running.length).unavailable);
+  if (!going) {
+    const still = running.every(({ weight, acting }) => weight === 0 || acting === null);
+    const enough = atOnce ? Math.floor(running.length / 2) : running.length - missing;
+    return (still && giveBack(fit, serving, enough, rollout)) || volumeSwap.next(pool, rollout, now);
+  }
 
   const stage = stages.find(({ gate }) => shut(rollout, gate));
   if (!stage && (!atOnce || serving.length === 0)) {
-    const gate =
-      serving.length === 0
-        ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake))
-        : undefined;
+    const gate = atOnce ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake)) : undefined;
     if (gate) return stand(gate);
     return (atOnce ? undefined : evenOut(running)) ?? volumeSwap.next(pool, rollout, now);
   }
   const wanted = Math.min(running.length - 1, partOf(running.length, stage ?? HALF));
-  if (fresh.length < wanted) return swapApart(old, running, wanted - fresh.length, rollout);
+  if (fresh.length < wanted) {
+    const use = atOnce || !stage ? undefined : putToUse(stage, fit, serving);
+    const aside = running.filter(({ weight, acting }) => weight === 0 || acting === 'drain');
+    const busy = atOnce ? aside.filter((i) => !fit.includes(i)) : aside;
+    return use ?? swapApart(old, Math.min(wanted - fresh.length, missing) - busy.length, rollout);
+  }
   if (fit.length < fresh.length)
     return wait(`${fresh.length - fit.length} guests to be healthy with the new volume`);
   return moveOn(stage, fit, serving, rollout);
@@ -125,16 +133,21 @@ function overVolumes(
 /** What a switch at once needs of guests with new volumes: as many as stay with the old ones. */
 const HALF = { size: 50 };
 
-/** Gives so many guests the new volume out of traffic, few enough at a time that the others can serve. */
-function swapApart(
-  old: ObservedInstance[],
-  running: ObservedInstance[],
-  missing: number,
-  rollout: RolloutView,
-): Decision {
-  const aside = old.filter((i) => i.weight === 0 || i.acting === 'drain').length;
-  const allowed = Math.max(1, bounds(rollout.policy, running.length).unavailable);
-  let room = Math.min(missing, allowed) - aside;
+/** Guests that have the new volume serve while others get theirs: their part of the requests, no more than the stage's share. */
+function putToUse(
+  { share }: Stage,
+  fit: ObservedInstance[],
+  serving: ObservedInstance[],
+): Decision | undefined {
+  if (fit.every(({ weight }) => weight > 0)) return undefined;
+  const part = Math.floor((100 * fit.length) / (fit.length + serving.length));
+  const moved = distribution(Math.min(share, part), fit, serving);
+  return moved && act(moved);
+}
+
+/** Gives guests the new volume out of traffic, and takes so many more of them out of it. */
+function swapApart(old: ObservedInstance[], more: number, rollout: RolloutView): Decision {
+  let room = more;
   const actions: Action[] = [];
   for (const instance of old.filter(({ acting }) => acting === null)) {
     if (instance.weight === 0 && instance.inFlight === 0)
@@ -160,20 +173,34 @@ function moveOn(
   const share = stage?.share ?? 100;
   const first = share > 0 ? shut(rollout, hookGate('pre-cutover')) : undefined;
   if (first) return stand(first);
-  const weights = shares(share, fresh.length, old.length);
-  const moved = changed([...weighted(fresh, weights.fresh), ...weighted(old, weights.old)]);
+  const moved = distribution(share, fresh, old);
   if (moved) return act(moved);
   return stage ? stand(stage.gate) : wait('the traffic to move');
 }
 
-/** As much as the old revision's instances can carry now, and all of it when there are as many as serve the other one. */
-function giveBack(ready: ObservedInstance[], leaving: ObservedInstance[]): Decision | undefined {
-  const carrying = leaving.filter(isAvailable).length;
-  const share = carrying === 0 ? 100 : Math.min(100, Math.floor((100 * ready.length) / carrying));
-  if (ready.length === 0) return undefined;
-  const weights = shares(share, ready.length, leaving.length);
-  const moved = changed([...weighted(ready, weights.fresh), ...weighted(leaving, weights.old)]);
+/**
+ * On the way back: as much as the old revision's instances can carry without more for each than now, or than in a whole
+ * pool; all of it where there are `enough` of them.
+ */
+function giveBack(
+  ready: ObservedInstance[],
+  leaving: ObservedInstance[],
+  enough: number,
+  { replicas }: RolloutView,
+): Decision | undefined {
+  if (ready.length === 0 || leaving.length === 0) return undefined;
+  const whole = Math.min(replicas, [...ready, ...leaving].filter(isAvailable).length);
+  const has = shareOf(ready, leaving);
+  const share = ready.length >= Math.min(enough, whole) ? 100 : Math.floor((100 * ready.length) / whole);
+  if (share <= has && ready.every(({ weight }) => weight > 0)) return undefined;
+  const moved = distribution(Math.max(share, has), ready, leaving);
   return moved && act(moved);
+}
+
+/** The per cent of the requests that these have and the others have not. */
+function shareOf(these: ObservedInstance[], others: ObservedInstance[]): number {
+  const sum = (instances: ObservedInstance[]) => instances.reduce((all, { weight }) => all + weight, 0);
+  return Math.floor((100 * sum(these)) / Math.max(1, sum(these) + sum(others)));
 }
 
 /** Into the table without a share: preview requests reach them, and a shift has something to shift to. */
@@ -195,15 +222,13 @@ function shift(instances: ObservedInstance[], weight: number): Decision {
   return act({ kind: 'shift', weights: Object.fromEntries(instances.map(({ id }) => [id, weight])) });
 }
 
-function weighted(instances: ObservedInstance[], weight: number): [ObservedInstance, number][] {
-  return instances.map((instance) => [instance, weight]);
-}
-
-/** The shift that gives them these weights; undefined where they have them. */
-function changed(wanted: [ObservedInstance, number][]): Action | undefined {
-  const differing = wanted.filter(([{ weight }, wants]) => weight !== wants);
-  if (differing.length === 0) return undefined;
-  return { kind: 'shift', weights: Object.fromEntries(differing.map(([{ id }, wants]) => [id, wants])) };
+/** The shift after which the new instances have `share` per cent of the requests; undefined where they have. */
+function distribution(share: number, fresh: ObservedInstance[], old: ObservedInstance[]): Action | undefined {
+  const weights = shares(share, fresh.length, old.length);
+  const wanted = (instances: ObservedInstance[], weight: number) =>
+    instances.filter((i) => i.weight !== weight).map(({ id }) => [id, weight]);
+  const differing = [...wanted(fresh, weights.fresh), ...wanted(old, weights.old)];
+  return differing.length > 0 ? { kind: 'shift', weights: Object.fromEntries(differing) } : undefined;
 }
 
 function partOf(pool: number, { size }: { size: number }): number {

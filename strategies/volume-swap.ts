@@ -52,6 +52,7 @@ function swapInPlace(pool: ObservedPool, outdated: ObservedInstance[], rollout: 
   const swapping = pool.instances.filter((i) => i.acting === 'swapVolume').length;
   return outdated
     .filter((i) => i.acting === null)
+    .sort((a, b) => a.weight - b.weight)
     .slice(0, Math.max(0, rollout.policy.parallel - swapping))
     .map((i) => ({ kind: 'swapVolume', instance: i.id, mode: 'overlap', hold: false }));
 }

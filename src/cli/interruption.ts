@@ -43,6 +43,11 @@ export class Interruption {
     if (this.#signal) throw new Interrupted(this.#signal);
   }
 
+  /** What has really ended a command: an error after a signal is what has come of that. */
+  instead(error: unknown): unknown {
+    return this.#signal ? new Interrupted(this.#signal) : error;
+  }
+
   /**
    * What the work comes to, unless a signal comes first.
    * @throws UD_INTERRUPTED

@@ -33,7 +33,7 @@ export function runMove<A extends unknown[]>(
       );
     } catch (error) {
       if (process.env.UNIDEPLOY_DEBUG && report(error).code === 'UD_INTERNAL') console.error(error);
-      result = refused(context && (await nameOf(context)), error);
+      result = refused(context && (await nameOf(context)), interruption.instead(error));
     }
     renderer.end(result);
     process.exitCode = result.exitCode;

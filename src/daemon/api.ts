@@ -14,10 +14,14 @@ import { VERSION } from '../version.ts';
 import type { Deployments } from './deployments.ts';
 import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
+import type { Orders } from './orders.ts';
+import type { Services } from './services.ts';
 
 export interface ApiParts {
   state: string;
   deployments: Deployments;
+  orders: Orders;
+  services: Services;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -46,7 +50,7 @@ const byInstance = z.object({ instance: z.string() });
 
 /** The controller's HTTP API. Errors are `{error: {code, message, next}}`. */
 export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
-  const { deployments, store, artifacts, hypervisor, journaled } = parts;
+  const { deployments, orders, services, store, artifacts, hypervisor, journaled } = parts;
   const api = Fastify({
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
@@ -81,13 +85,13 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   });
 
   const shown = async (name: string): Promise<messages.ShownService> => {
-    const status = await deployments.status(name);
+    const status = await services.status(name);
     return { ...status, standing: status.open && standing(store.journal(status.open.id, 0)) };
   };
   api.get('/services', async () => await Promise.all(names(store).map(shown)));
   api.get('/services/:service', (request) => shown(serviceOf(request)));
-  api.get('/services/:service/history', (request) => deployments.history(serviceOf(request)));
-  api.get('/services/:service/audit', (request) => deployments.audit(serviceOf(request)));
+  api.get('/services/:service/history', (request) => services.history(serviceOf(request)));
+  api.get('/services/:service/audit', (request) => services.audit(serviceOf(request)));
   api.post('/services/:service/rollouts', (request) => {
     const { service } = checked(byNewService, request.params);
     return deployments.deploy(service, checked(messages.deployRequest, request.body));
@@ -122,19 +126,19 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   api.post('/services/:service/promote', (request) => {
     const service = serviceOf(request);
     const { full, performer } = checked(messages.promoteRequest, request.body);
-    return order(service, () => deployments.promote(service, full, performer));
+    return order(service, () => orders.promote(service, full, performer));
   });
   for (const verb of ['pause', 'resume'] as const)
     api.post(`/services/:service/${verb}`, (request) => {
       const service = serviceOf(request);
       const { performer } = checked(messages.performed, request.body);
-      return order(service, () => deployments[verb](service, performer));
+      return order(service, () => orders[verb](service, performer));
     });
   api.post('/services/:service/abort', (request) => {
     const service = serviceOf(request);
     const { performer, rollout } = checked(messages.abortRequest, request.body);
     const isOver = rollout !== null && store.rollout(rollout)?.state !== 'open';
-    return order(service, async () => (isOver ? null : await deployments.abort(service, performer)));
+    return order(service, async () => (isOver ? null : await orders.abort(service, performer)));
   });
 
   api.post('/proxy/upgrade', async () => {

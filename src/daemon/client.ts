@@ -72,11 +72,10 @@ export function apiClient({ socket, root }: StatePaths): Client {
   };
   const get = async <T>(path: string): Promise<T> =>
     (await (await send({ method: 'GET', path })).body.json()) as T;
-  const post = async <T>(path: string, message: unknown = {}): Promise<T> => {
+  const post = async <T>(path: string, message: unknown = {}, headersTimeout = ANSWER_WITHIN): Promise<T> => {
     const headers = { 'content-type': 'application/json' };
-    return (await (
-      await send({ method: 'POST', path, headers, body: JSON.stringify(message) })
-    ).body.json()) as T;
+    const body = JSON.stringify(message);
+    return (await (await send({ method: 'POST', path, headers, body, headersTimeout })).body.json()) as T;
   };
 
   return {
@@ -101,7 +100,8 @@ export function apiClient({ socket, root }: StatePaths): Client {
     service: (name) => get(at(name)),
     history: (name) => get(at(name, 'history')),
     audit: (name) => get(at(name, 'audit')),
-    deploy: (name, request) => post(at(name, 'rollouts'), request),
+    // One that takes over waits until nothing is under way in the other any more.
+    deploy: (name, request) => post(at(name, 'rollouts'), request, request.supersede ? 0 : ANSWER_WITHIN),
     plan: (name, request) => post(at(name, 'plan'), request),
     rollback: (name, to, performer) => post(at(name, 'rollback'), { to, performer }),
     scale: (name, replicas, performer) => post(at(name, 'scale'), { replicas, performer }),

@@ -21,9 +21,11 @@ import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
 import { chooseMetricsAddress, metricsAddressOf } from './metrics-address.ts';
 import { openMetrics } from './metrics-listener.ts';
+import { Orders } from './orders.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
 import { Runs } from './runs.ts';
+import { Services } from './services.ts';
 import { strategyOf } from './strategy-of.ts';
 import { systemClock } from './system-clock.ts';
 
@@ -95,7 +97,9 @@ async function start(
   };
   const runs = new Runs(parts, log);
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
-  const deployments = new Deployments(parts, { store, artifacts, runs, tidier });
+  const services = new Services(parts, store);
+  const orders = new Orders(parts, store, services);
+  const deployments = new Deployments(parts, { store, artifacts, orders, runs, tidier });
 
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);
@@ -104,6 +108,8 @@ async function start(
   const api = await apiServer({
     state: paths.root,
     deployments,
+    orders,
+    services,
     store,
     artifacts,
     hypervisor,

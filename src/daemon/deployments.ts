@@ -1,15 +1,18 @@
-import type { Happening, JournalEntry } from '../domain/journal.ts';
-import { type StrategyChoice, type StrategyName, ungated } from '../domain/policy.ts';
+import { choose } from '../domain/choice.ts';
+import type { JournalEntry } from '../domain/journal.ts';
+import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
-import { canonical, difference, type Revision, type RevisionSpec } from '../domain/revision.ts';
-import { type Goal, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
+import { canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
+import { type Goal, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
-import type { DeployRequest, InstanceStatus, Plan, ServiceStatus, Started } from './messages.ts';
+import type { DeployRequest, Plan, Started } from './messages.ts';
+import type { Orders } from './orders.ts';
 import { simulate } from './plan.ts';
+import { locked, needService, nothingOpen } from './refusals.ts';
 import type { Runs } from './runs.ts';
 
 /** Everything a rollout's artifacts must be in before it may begin. */
@@ -21,22 +24,25 @@ export interface Artifacts {
 export interface Deploying {
   store: Store;
   artifacts: Artifacts;
+  orders: Orders;
   runs: Pick<Runs, 'start' | 'ended'>;
   tidier: Pick<Tidier, 'idle'>;
 }
 
-/** The verbs of the API: each turns what somebody asks for into a rollout, or into a refusal that changes nothing. */
+/** The verbs that move a pool: each turns what somebody asks for into a rollout, or into a refusal that changes nothing. */
 export class Deployments {
   readonly #parts: EngineParts;
   readonly #store: Store;
   readonly #artifacts: Artifacts;
+  readonly #orders: Orders;
   readonly #runs: Deploying['runs'];
   readonly #tidier: Deploying['tidier'];
 
-  constructor(parts: EngineParts, { store, artifacts, runs, tidier }: Deploying) {
+  constructor(parts: EngineParts, { store, artifacts, orders, runs, tidier }: Deploying) {
     this.#parts = parts;
     this.#store = store;
     this.#artifacts = artifacts;
+    this.#orders = orders;
     this.#runs = runs;
     this.#tidier = tidier;
   }
@@ -81,7 +87,7 @@ export class Deployments {
   /** @param revision null: the last stable one before the one that runs */
   async rollback(name: string, revision: number | null, performer: string): Promise<Started> {
     await this.#makeRoom(name, null);
-    const service = this.#needService(name);
+    const service = needService(this.#store, name);
     const target = revision === null ? this.#lastStable(service) : this.#needRevision(name, revision);
     await this.#needArtifacts(target);
     return await this.#begin(
@@ -94,7 +100,7 @@ export class Deployments {
   /** Replaces every instance by another of the same revision. */
   async restart(name: string, performer: string): Promise<Started> {
     await this.#makeRoom(name, null);
-    const service = this.#needService(name);
+    const service = needService(this.#store, name);
     const target = this.#revision(name, service.goal.revision);
     if (target) await this.#needArtifacts(target);
     return await this.#begin(service, service.goal, { kind: 'restart', performer, force: true });
@@ -117,108 +123,15 @@ export class Deployments {
 
   async scale(name: string, replicas: number, performer: string): Promise<Started> {
     await this.#makeRoom(name, null);
-    const service = this.#needService(name);
+    const service = needService(this.#store, name);
     return await this.#begin(service, { ...service.goal, replicas }, { kind: 'scale', performer });
   }
 
   async down(name: string, performer: string): Promise<Started> {
     await this.#makeRoom(name, null);
-    const service = this.#needService(name);
+    const service = needService(this.#store, name);
     const to = { ...service.goal, revision: null, replicas: 0 };
     return await this.#begin(service, to, { kind: 'down', performer });
-  }
-
-  /**
-   * Opens the gate that a rollout stands at; `full`: that one and all that would come.
-   * @throws UD_NOTHING_OPEN, UD_PROMOTE_REFUSED
-   */
-  async promote(name: string, full: boolean, performer: string): Promise<Rollout> {
-    const rollout = this.#needOpen(name, 'promote');
-    const refuse = (why: string, next: string) => {
-      throw new UnideployError('UD_PROMOTE_REFUSED', `rollout ${rollout.id} of ${name} ${why}`, next);
-    };
-    const look = `unideploy status --service ${name}`;
-    if (rollout.direction === 'back') refuse('is going back', `see how it ends: ${look} --watch`);
-    if (rollout.paused)
-      refuse(`is paused by ${rollout.paused.by}`, `resume it first: unideploy resume --service ${name}`);
-    const stands = Object.values(rollout.gates).some(({ passedAt }) => passedAt === null);
-    if (!stands && !full) refuse('stands at no gate', `see what it does: ${look} --watch`);
-    const bad = await this.#unready(rollout);
-    if (bad !== null)
-      refuse(
-        `cannot be promoted: ${bad}`,
-        `look at them (${look}), or go back: unideploy abort --service ${name}`,
-      );
-    return this.#order(rollout, { event: 'ordered', how: full ? 'promote-full' : 'promote', by: performer });
-  }
-
-  /** Has a rollout stand still when what is under way has ended; again is no change. */
-  pause(name: string, performer: string): Rollout {
-    const rollout = this.#needOpen(name, 'pause');
-    return rollout.paused ? rollout : this.#order(rollout, { event: 'paused', by: performer });
-  }
-
-  resume(name: string, performer: string): Rollout {
-    const rollout = this.#needOpen(name, 'resume');
-    return rollout.paused ? this.#order(rollout, { event: 'resumed', by: performer }) : rollout;
-  }
-
-  /** Has a rollout go back; null: none is under way, and nothing was changed. */
-  abort(name: string, performer: string): Rollout | null {
-    const rollout = this.#open(name);
-    return rollout && this.#order(rollout, { event: 'ordered', how: 'abort', by: performer });
-  }
-
-  async status(name: string): Promise<ServiceStatus> {
-    const open = this.#open(name);
-    const service = this.#store.service(name);
-    const goal = service?.goal ?? open?.from ?? this.#needService(name).goal;
-    const numbers = [goal.revision, open?.to.revision ?? null, ...(open?.among ?? []), ...this.#recent(name)];
-    const candidates = numbers
-      .map((number) => this.#revision(name, number))
-      .filter((found) => found !== null);
-    const [pool, table, machines] = await Promise.all([
-      observe(this.#parts, name, candidates, new Map()),
-      this.#parts.routing.status(name),
-      this.#parts.hypervisor.list(),
-    ]);
-    const instances = pool.instances.map((instance): InstanceStatus => {
-      const machine = machines.find(({ spec }) => spec.id === instance.id);
-      const lastAnswer = this.#parts.monitor.reading(instance.id).last?.summary ?? null;
-      return {
-        ...instance,
-        endpoint: machine?.endpoint ?? null,
-        runState: machine?.runState ?? null,
-        lastAnswer,
-        usable: table?.routes.find((route) => route.instance === instance.id)?.usable ?? null,
-      };
-    });
-    const { listen = null, traffic = null, requests = 0, failures = 0, held = 0 } = table ?? {};
-    return {
-      name,
-      goal,
-      listen,
-      traffic,
-      requests,
-      failures,
-      held,
-      instances,
-      open,
-      warm: this.#warm(service),
-    };
-  }
-
-  /** The last rollouts, and every revision; also of a service that was taken down. */
-  history(name: string): { rollouts: Rollout[]; revisions: Revision[] } {
-    const rollouts = this.#store.rollouts(name, 100);
-    if (rollouts.length === 0) this.#needService(name);
-    return { rollouts, revisions: this.#store.revisions(name) };
-  }
-
-  /** The last entries of the service's journal, over all rollouts. */
-  audit(name: string): JournalEntry[] {
-    if (this.#store.rollouts(name, 1).length === 0) this.#needService(name);
-    return this.#store.audit(name, 1000);
   }
 
   async #begin(
@@ -320,17 +233,6 @@ export class Deployments {
     );
   }
 
-  #needService(name: string): Service {
-    const service = this.#store.service(name);
-    if (service) return service;
-    const known = this.#store.services().map((other) => other.name);
-    throw new UnideployError(
-      'UD_UNKNOWN_SERVICE',
-      `no service ${name} runs here; running: ${known.join(', ') || 'none'}`,
-      'start it with unideploy up, or name another with --service',
-    );
-  }
-
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
     const { image, volumes } = spec;
     const boot =
@@ -354,9 +256,9 @@ export class Deployments {
   async #makeRoom(name: string, superseder: string | null): Promise<number[]> {
     const among: number[] = [];
     await this.#tidier.idle(name);
-    for (let holder = this.#open(name); holder; holder = this.#open(name)) {
+    for (let holder = this.#orders.open(name); holder; holder = this.#orders.open(name)) {
       if (superseder === null) throw locked(holder);
-      this.#order(holder, { event: 'ordered', how: 'supersede', by: superseder });
+      this.#orders.give(holder, { event: 'ordered', how: 'supersede', by: superseder });
       await this.#runs.ended(holder.id);
       if (this.#store.rollout(holder.id)?.state === 'open') throw locked(holder);
       among.push(...holder.among, ...(holder.to.revision === null ? [] : [holder.to.revision]));
@@ -366,66 +268,14 @@ export class Deployments {
 
   #expectRevision(name: string, expected: number | null): void {
     const serves = this.#store.service(name)?.goal.revision ?? null;
-    if (expected === null || serves === expected) return;
+    if (expected === null || (serves ?? 0) === expected) return;
     const [last] = this.#store.rollouts(name, 1);
     const by = last ? `, deployed by ${last.performer}` : '';
     throw new UnideployError(
       'UD_REVISION_CHANGED',
-      `${name} serves ${serves === null ? 'nothing' : `revision ${serves}${by}`}, expected revision ${expected}`,
+      `${name} serves ${serves === null ? 'nothing' : `revision ${serves}${by}`}, expected ${expected === 0 ? 'none' : `revision ${expected}`}`,
       `look at what was deployed meanwhile: unideploy history --service ${name}`,
     );
-  }
-
-  #order(rollout: Rollout, order: Order): Rollout {
-    this.#store.append(rollout, this.#parts.clock.now(), order);
-    this.#parts.onJournal(rollout.id);
-    return rollout;
-  }
-
-  /** What keeps the new revision from more traffic; null: nothing. */
-  async #unready({ service, to, among }: Rollout): Promise<string | null> {
-    const numbers = [to.revision, ...among, ...this.#recent(service)];
-    const candidates = numbers
-      .map((number) => this.#revision(service, number))
-      .filter((found) => found !== null);
-    const { instances } = await observe(this.#parts, service, candidates, new Map());
-    const fresh = instances.filter(({ revision, routed }) => revision === to.revision && routed);
-    const bad = fresh.filter((i) => !isReady(i, to.revision));
-    if (bad.length === 0) return null;
-    const said = bad.map(
-      ({ id }) => `${id}: ${this.#parts.monitor.reading(id).last?.summary ?? 'no answer yet'}`,
-    );
-    return `${bad.length} of ${fresh.length} instances of revision ${to.revision} not healthy (${said.join('; ')})`;
-  }
-
-  #warm(service: Service | null): ServiceStatus['warm'] {
-    const warm = service?.warm;
-    const revision = warm && this.#store.rollout(warm.rollout)?.from.revision;
-    return warm && revision ? { revision, until: warm.until } : null;
-  }
-
-  #open(name: string): Rollout | null {
-    return this.#store.openRollouts().find(({ service }) => service === name) ?? null;
-  }
-
-  #needOpen(name: string, verb: string): Rollout {
-    const open = this.#open(name);
-    if (open) return open;
-    const [last] = this.#store.rollouts(name, 1);
-    if (!last) this.#needService(name);
-    const ended = last ? `; the last one, rollout ${last.id}, ended ${last.state}` : '';
-    throw nothingOpen(
-      `no rollout of ${name} is under way that one could ${verb}${ended}`,
-      `see the rollouts there were: unideploy history --service ${name}`,
-    );
-  }
-
-  /** The revisions that instances kept warm may be of. */
-  #recent(name: string): number[] {
-    return this.#store
-      .revisions(name)
-      .slice(0, RECENT)
-      .map(({ number }) => number);
   }
 
   #revision(name: string, number: number | null): Revision | null {
@@ -437,9 +287,6 @@ export class Deployments {
   }
 }
 
-/** Revisions back to which instances are told apart in a status. */
-const RECENT = 10;
-
 /** What is asked of a rollout besides its goal. */
 interface Asked {
   kind: RolloutKind;
@@ -449,22 +296,8 @@ interface Asked {
   among?: number[];
 }
 
-type Order = Extract<Happening, { event: 'ordered' | 'paused' | 'resumed' }>;
-
 /** Nobody looks at these while they move: they stand at no gate. */
 const UNGATED: RolloutKind[] = ['rollback', 'scale', 'down'];
-
-function locked(holder: Rollout): UnideployError {
-  return new UnideployError(
-    'UD_LOCKED',
-    `rollout ${holder.id} of ${holder.service}, started by ${holder.performer}, is still under way`,
-    `wait for it (unideploy wait --service ${holder.service}, or rollout --wait 15m), or replace it: rollout --supersede`,
-  );
-}
-
-function nothingOpen(message: string, next: string): UnideployError {
-  return new UnideployError('UD_NOTHING_OPEN', message, next);
-}
 
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };
@@ -477,30 +310,6 @@ function nothing({ listen, traffic }: DeployRequest): { goal: Goal } {
 /** What makes two deploys the same, whoever built them. */
 function identity({ image, machine, volumes, checks }: RevisionSpec): string {
   return canonical({ image, machine, volumes, checks });
-}
-
-/** `auto`: volumes are swapped when only they differ; everything else wants other instances. */
-function choose(
-  wanted: StrategyChoice,
-  kind: RolloutKind,
-  from: Revision | null,
-  to: Revision | null,
-): StrategyName {
-  if (!from || !to || kind === 'scale') return 'rolling';
-  const change = difference(from, to);
-  if (wanted === 'volume-swap' && change === 'image') {
-    throw new UnideployError(
-      'UD_USAGE',
-      'volume-swap cannot change the image or the machine, and they differ from what runs',
-      'use rollout.strategy auto, rolling, blue-green or canary',
-    );
-  }
-  // nothing is quicker than to put the old volumes back
-  const swaps =
-    wanted === 'auto' || wanted === 'volume-swap' || (kind === 'rollback' && wanted !== 'rolling');
-  if (swaps && change === 'volumes') return 'volume-swap';
-  const moves = change !== 'none' || kind === 'restart' || kind === 'rollout';
-  return wanted === 'auto' || wanted === 'volume-swap' || !moves ? 'rolling' : wanted;
 }
 
 function duration(steps: JournalEntry[]): number {

@@ -7,7 +7,7 @@ import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import { VirtualClock } from '../hypervisor/simulated/clock.ts';
-import { type Incident, SimulatedWorld } from '../hypervisor/simulated/world.ts';
+import { type Costs, type Incident, SimulatedWorld } from '../hypervisor/simulated/world.ts';
 import type { Measures } from '../measure/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import { simulatedDataPlane } from '../proxy/simulated.ts';
@@ -40,13 +40,16 @@ export function simulation(options: {
   revisionOf: (service: string, number: number) => Revision | null;
   incidentFor?: (instance: string) => Incident | null;
   busy?: (instance: string) => number;
+  costs?: Partial<Costs>;
   /** those there are, otherwise */
   strategyOf?: (name: StrategyName) => Promise<Strategy>;
+  /** none is run, otherwise */
+  hooks?: HookRunner;
   /** all that is measured is good, otherwise */
   measures?: Measures;
 }): Simulation {
   const clock = new VirtualClock(options.start);
-  const world = new SimulatedWorld(clock, options.incidentFor);
+  const world = new SimulatedWorld(clock, options.incidentFor, options.costs);
   const dataPlane = simulatedDataPlane(clock, options.busy);
   const store = memoryStore(options.revisionOf);
   const controller: Simulation['controller'] = (health, through = (part) => part) => {
@@ -62,7 +65,7 @@ export function simulation(options: {
       store,
       clock: time,
       strategyOf: options.strategyOf ?? strategyOf,
-      hooks: through(IDLE_HOOKS),
+      hooks: through(options.hooks ?? IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
       onJournal: () => {},
       onOrder: () => () => {},

@@ -10,7 +10,7 @@ export type Action =
   | { kind: 'retire'; instance: string }
   /** exchange its code volumes for the target's and verify; `hold`: requests wait meanwhile, for nobody else can serve */
   | { kind: 'swapVolume'; instance: string; mode: 'overlap' | 'replace'; hold: boolean }
-  /** give instances that are in the table these weights, all of them with one table */
+  /** give instances that are in the table these weights, all of them with one table; those that had none are verified once more */
   | { kind: 'shift'; weights: Record<string, number> };
 
 /** Weight of an instance that has the same share as every other. */
@@ -21,11 +21,4 @@ export const MOST_WEIGHT = 256;
 /** The instances that an action concerns. */
 export function instancesOf(action: Action): string[] {
   return action.kind === 'shift' ? Object.keys(action.weights) : [action.instance];
-}
-
-/** What an action is about, in a word: an instance, or how many of them. */
-export function subject(action: Action): string {
-  if (action.kind !== 'shift') return action.instance;
-  const count = Object.keys(action.weights).length;
-  return count === 1 ? '1 instance' : `${count} instances`;
 }

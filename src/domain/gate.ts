@@ -1,4 +1,4 @@
-import type { HookPoint } from './hooks.ts';
+import { HOOK_POINTS, type HookPoint } from './hooks.ts';
 
 /** A place where a rollout waits until it may go on. It opens by itself once nothing keeps it shut, or by a person's word. */
 export interface Gate {
@@ -24,6 +24,12 @@ export interface GateState {
 /** A gate that only the hooks of that point keep shut. */
 export function hookGate(point: HookPoint): Gate {
   return { key: point, wait: 0, hooks: point, analysed: false };
+}
+
+/** The gates that a person's word opens, of those that a rollout has come to: those that only hooks keep shut are none of them. */
+export function promotable(gates: Readonly<Record<string, GateState>>): string[] {
+  const hooked: readonly string[] = HOOK_POINTS;
+  return Object.keys(gates).filter((key) => gates[key]?.passedAt === null && !hooked.includes(key));
 }
 
 /** The time after the last shift of traffic in which a failure still switches back. */

@@ -18,6 +18,8 @@ export interface Reading {
   /** answers in a row of the same kind, successes or failures */
   streak: number;
   last: Answers | null;
+  /** bodies of the last success, which prove the revision until another success says otherwise */
+  bodies: Answers['bodies'];
   /** epoch milliseconds of `last` */
   at: number;
   /** since when every answer was a success, epoch milliseconds; null: the last one was none */
@@ -29,7 +31,15 @@ export interface Reading {
 /** Answers that are kept to be shown. */
 const KEPT = 5;
 
-export const UNREAD: Reading = { health: 'unknown', streak: 0, last: null, at: 0, since: null, answers: [] };
+export const UNREAD: Reading = {
+  health: 'unknown',
+  streak: 0,
+  last: null,
+  bodies: {},
+  at: 0,
+  since: null,
+  answers: [],
+};
 
 /** The reading after one more round; health turns only when its threshold of answers in a row is met. */
 export function read(before: Reading, answers: Answers, policy: HealthPolicy, at: number): Reading {
@@ -40,6 +50,7 @@ export function read(before: Reading, answers: Answers, policy: HealthPolicy, at
     health: streak >= threshold ? turned : before.health,
     streak,
     last: answers,
+    bodies: answers.healthy ? answers.bodies : before.bodies,
     at,
     since: answers.healthy ? (before.since ?? at) : null,
     answers: [...before.answers, answers.summary].slice(-KEPT),
@@ -47,6 +58,6 @@ export function read(before: Reading, answers: Answers, policy: HealthPolicy, at
 }
 
 /** Whether the application's own answers prove the revision. Nothing to prove proves nothing, and is no obstacle. */
-export function proven(expected: Proof[], answers: Answers | null): boolean {
-  return expected.every(({ path, expect }) => answers?.bodies[path]?.trim() === expect);
+export function proven(expected: Proof[], bodies: Answers['bodies']): boolean {
+  return expected.every(({ path, expect }) => bodies[path]?.trim() === expect);
 }

@@ -63,7 +63,7 @@ export interface Rollout {
 }
 
 /** Somebody's word. */
-export interface Order {
+interface Order {
   by: string;
   /** epoch milliseconds */
   at: number;
@@ -88,11 +88,13 @@ export function verdict(rollout: Rollout): Verdict {
 }
 
 /** The same, standing still on purpose from now on, or no more: the time in between counts for no deadline. */
-export function standStill(rollout: Rollout, still: boolean, now: number): Rollout {
+export function standStill(rollout: Rollout, stands: boolean, now: number): Rollout {
   const { standingSince, stood } = rollout;
-  if (still) return standingSince === null ? { ...rollout, standingSince: now } : rollout;
+  if (stands) return standingSince === null ? { ...rollout, standingSince: now } : rollout;
   if (standingSince === null) return rollout;
-  return { ...rollout, standingSince: null, stood: stood + now - standingSince, progressAt: now };
+  const still = now - standingSince;
+  const progressAt = Math.min(now, rollout.progressAt + still);
+  return { ...rollout, standingSince: null, stood: stood + still, progressAt };
 }
 
 /** Why it takes too long by its own policy; null: it does not. */

@@ -1,7 +1,7 @@
 import type { JournalEntry } from './journal.ts';
 
 /** A gate that a rollout stands at. */
-export interface StandingGate {
+interface StandingGate {
   gate: string;
   /** epoch milliseconds; null: only a person opens it */
   opensAt: number | null;

@@ -1,8 +1,9 @@
 import { type Action, instancesOf } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
-import { type Gate, type GateState, hookGate } from '../domain/gate.ts';
+import { type Gate, type GateState, hookGate, promotable } from '../domain/gate.ts';
 import type { HookFacts, HookPoint } from '../domain/hooks.ts';
-import type { Evidence, Happening, OrderEntry } from '../domain/journal.ts';
+import type { Evidence, Happening } from '../domain/journal.ts';
+import { obey } from '../domain/obey.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { type Difference, difference, proofs, type Revision, swapMode } from '../domain/revision.ts';
@@ -21,7 +22,9 @@ import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
 import type { RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
+import { findEvidence } from './evidence.ts';
 import { execute, type Task } from './executors.ts';
+import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.ts';
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
@@ -30,10 +33,6 @@ import { Signal } from './signal.ts';
 const OBSERVE_AT_LEAST_EVERY = 250;
 /** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
 const MOST_ATTEMPTS = 5;
-/** Lines of a console kept as evidence. */
-const EVIDENCE_LINES = 30;
-/** Lines of a console in which they are looked for. */
-const CONSOLE_LINES = 300;
 
 /** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
 const BLIND_FOR = 10_000;
@@ -104,13 +103,13 @@ class Run {
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
-    if (this.#failure) await this.#turn(this.#failure);
-    else if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    if (ending?.how === 'supersede') await this.#giveWay(ending.by);
+    else if (this.#failure) await this.#turn(this.#failure);
     else if (ending?.how === 'abort' && direction === 'forward') await this.#turn(aborted(ending.by));
     else if (paused) this.#stand(true);
     else {
       const late = overdue(this.#rollout, now);
-      if (late) await this.#turn(this.#late(late));
+      if (late) await this.#turn(tooLate(this.#rollout.service, late, this.#waitingFor));
       else await this.#goOn();
     }
     if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
@@ -134,11 +133,9 @@ class Run {
     this.#parts.store.updateRollout(this.#rollout);
   }
 
-  /** Opens the gates that the rollout stands at. */
+  /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
   #promote(by: string): void {
-    for (const [gate, { passedAt }] of Object.entries(this.#rollout.gates)) {
-      if (passedAt === null) this.#pass(gate, by);
-    }
+    for (const key of promotable(this.#rollout.gates)) this.#pass(key, by);
   }
 
   async #front(): Promise<void> {
@@ -181,6 +178,7 @@ class Run {
   }
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
+    await this.#relabel(pool);
     const decision = this.#strategy.next(pool, this.#view(), now);
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
@@ -249,7 +247,7 @@ class Run {
   #pass(key: string, by: string | null): true {
     const now = this.#parts.clock.now();
     const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
-    this.#rollout = standStill(this.#rollout, false, now);
+    this.#rollout = { ...standStill(this.#rollout, false, now), progressAt: now };
     this.#remember(key, { reachedAt, passedAt: now, stuck: null });
     this.#journal({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
     this.#changed.raise();
@@ -274,6 +272,14 @@ class Run {
     if (this.#rollout !== before) this.#parts.store.updateRollout(this.#rollout);
   }
 
+  /** Guests that an earlier controller has swapped, and died before it could say so, count as of what they serve. */
+  async #relabel({ instances }: ObservedPool): Promise<void> {
+    for (const { id, revision, mislabelled, acting } of instances) {
+      if (mislabelled && revision !== null && acting === null)
+        await this.#parts.routing.relabel(this.#rollout.service, id, revision);
+    }
+  }
+
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
   async #release(pool: ObservedPool): Promise<void> {
     const swapping = [...this.#acting.values()].includes('swapVolume');
@@ -284,12 +290,15 @@ class Run {
   #start(action: Action): void {
     const instances = instancesOf(action);
     if (instances.some((instance) => this.#acting.has(instance))) return;
-    const attempt = `${action.kind} of ${instances.join()}`;
+    const attempt =
+      action.kind === 'shift'
+        ? `shift to ${JSON.stringify(action.weights)}`
+        : `${action.kind} of ${action.instance}`;
     const attempts = (this.#attempts.get(attempt) ?? 0) + 1;
     this.#attempts.set(attempt, attempts);
     const culprit = action.kind === 'shift' ? null : action.instance;
-    if (attempts > MOST_ATTEMPTS && action.kind !== 'shift') {
-      this.#fail(inVain(attempt), culprit);
+    if (attempts > MOST_ATTEMPTS) {
+      this.#fail(inVain(attempt, MOST_ATTEMPTS), culprit);
       return;
     }
     const { clock, store } = this.#parts;
@@ -302,11 +311,16 @@ class Run {
     void execute(action, task)
       .then(() => {
         this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+        store.updateRollout(this.#rollout);
         this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
       })
       .catch((error: unknown) => {
         this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction === this.#rollout.direction) this.#fail(error, culprit);
+        if (task.rollout.direction !== this.#rollout.direction) return;
+        // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
+        const again =
+          action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
+        if (!again) this.#fail(error, culprit);
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);
@@ -329,8 +343,8 @@ class Run {
     const isOver = direction === 'back' || kind === 'rollback';
     this.#failure = isOver && this.#acting.size > 0 ? failure : null;
     if (this.#failure) return;
-    const findEvidence = async () => (instance === null ? null : await this.#findEvidence(instance));
-    if (isOver) return await this.#finish(error, await findEvidence());
+    const evidenceOf = async () => (instance === null ? null : await findEvidence(this.#parts, instance));
+    if (isOver) return await this.#finish(error, await evidenceOf());
     this.#attempts.clear();
     this.#gates.close();
     // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.
@@ -339,7 +353,7 @@ class Run {
     this.#gates = this.#gatekeeper();
     this.#fronted = false;
     this.#parts.store.updateRollout(this.#rollout);
-    this.#evidence = await findEvidence();
+    this.#evidence = await evidenceOf();
     const to = this.#rollout.from.revision;
     this.#journal({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
     this.#onRollback = this.#tell('on-rollback');
@@ -390,21 +404,6 @@ class Run {
       verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
     });
     this.#parts.onJournal(this.#id);
-  }
-
-  async #findEvidence(instance: string): Promise<Evidence> {
-    const { hypervisor, monitor } = this.#parts;
-    const console = telling(await hypervisor.console(instance, CONSOLE_LINES).catch(() => []));
-    const { last, answers } = monitor.reading(instance);
-    return { instance, lastAnswer: last?.summary ?? null, answers, console };
-  }
-
-  #late(how: string): Failure {
-    const { service } = this.#rollout;
-    const waiting = this.#waitingFor ? `, waiting for ${this.#waitingFor}` : '';
-    const next = `look at unideploy status --service ${service}, or raise rollout.deadline or rollout.progressDeadline`;
-    const error = new UnideployError('UD_DEADLINE', `the rollout ${how}${waiting}`, next);
-    return { error: error.toJSON(), instance: null };
   }
 
   #gatekeeper(): Gatekeeper {
@@ -501,48 +500,6 @@ class Run {
   }
 }
 
-interface Failure {
-  error: ErrorReport;
-  instance: string | null;
-}
-
-/** The last lines; where a kernel has panicked, those around its first word on it: the trace after it says less. */
-function telling(lines: string[]): string[] {
-  const panic = lines.findLastIndex((line) => /(?<!end )Kernel panic/.test(line));
-  return panic < 0
-    ? lines.slice(-EVIDENCE_LINES)
-    : lines.slice(Math.max(0, panic - 5)).slice(0, EVIDENCE_LINES);
-}
-
-function inVain(attempt: string): UnideployError {
-  const message = `${attempt} was done ${MOST_ATTEMPTS} times and changed nothing`;
-  return new UnideployError('UD_DEADLINE', message, 'look at the instance: unideploy status, unideploy logs');
-}
-
-/** The rollout after somebody's order. */
-function obey(rollout: Rollout, { event, by, at, seq, ...order }: OrderEntry): Rollout {
-  const heard = { ...rollout, heard: seq };
-  if (event === 'paused') return { ...heard, paused: { by, at } };
-  if (event === 'resumed') return { ...heard, paused: null };
-  const { how } = order as Extract<OrderEntry, { event: 'ordered' }>;
-  if (how === 'promote' || (how === 'abort' && rollout.direction === 'back')) return heard;
-  if (how === 'promote-full') return { ...heard, full: true };
-  return { ...heard, paused: null, ending: { by, at, how } };
-}
-
-function aborted(by: string): Failure {
-  const next = 'nothing: the service is as it was before; roll out again when you are ready';
-  return { error: new UnideployError('UD_ABORTED', `${by} aborted it`, next).toJSON(), instance: null };
-}
-
-function nobodyCame(gate: string, after: number): UnideployError {
-  return new UnideployError(
-    'UD_GATE_TIMEOUT',
-    `nobody decided at the gate ${gate} within ${after / 1000} s`,
-    'roll out again, and promote it in time, or raise rollout.gateTimeout',
-  );
-}
-
 /** An instance whose launch has begun and that nothing shows yet. */
 function launching(id: string, { revision }: { revision: number | null }, now: number): ObservedInstance {
   return {
@@ -555,6 +512,7 @@ function launching(id: string, { revision }: { revision: number | null }, now: n
     launchedAt: now,
     weight: 0,
     routed: false,
+    mislabelled: false,
     inFlight: 0,
     acting: 'launch',
   };

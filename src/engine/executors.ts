@@ -3,7 +3,7 @@ import type { Clock } from '../domain/clock.ts';
 import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { AttachedVolume, VirtualMachine } from '../hypervisor/port.ts';
+import type { AttachedVolume, Endpoint, VirtualMachine } from '../hypervisor/port.ts';
 import type { Senses } from './observe.ts';
 
 export interface Task extends Senses {
@@ -49,18 +49,22 @@ async function launch(
 }
 
 async function admit({ instance, weight }: { instance: string; weight: number }, task: Task): Promise<void> {
+  const endpoint = await ask(instance, task);
+  const revision = needTarget(task.target).number;
+  await task.routing.put(task.rollout.service, { instance, revision, ...endpoint, weight });
+}
+
+/** One more verification, just before the instance gets its share; returns where it answered. */
+async function ask(instance: string, task: Task): Promise<Endpoint> {
   const revision = needTarget(task.target);
-  const machine = await find(task, instance);
-  const { health, service } = task.rollout;
-  if (!machine.endpoint || !(await task.monitor.until(machine, proofs(revision), health, health.timeout))) {
-    throw unverified(instance, revision, health.timeout, task);
-  }
-  await task.routing.put(service, {
-    instance,
-    revision: revision.number,
-    ...machine.endpoint,
-    weight,
-  });
+  const { endpoint, ...machine } = await find(task, instance);
+  const { health } = task.rollout;
+  if (
+    endpoint &&
+    (await task.monitor.until({ ...machine, endpoint }, proofs(revision), health, health.timeout))
+  )
+    return endpoint;
+  throw unverified(instance, revision, health.timeout, task);
 }
 
 async function drain({ instance }: { instance: string }, { routing, rollout }: Task): Promise<void> {
@@ -77,11 +81,15 @@ async function retire(
   await hypervisor.remove(instance);
 }
 
-async function shift(
-  { weights }: { weights: Record<string, number> },
-  { routing, rollout }: Task,
-): Promise<void> {
-  await routing.shift(rollout.service, weights);
+async function shift({ weights }: { weights: Record<string, number> }, task: Task): Promise<void> {
+  const { service } = task.rollout;
+  const routes = (await task.routing.status(service))?.routes ?? [];
+  const serving = new Set(routes.filter(({ weight }) => weight > 0).map(({ instance }) => instance));
+  const starting = Object.entries(weights).filter(
+    ([instance, weight]) => weight > 0 && !serving.has(instance),
+  );
+  await Promise.all(starting.map(async ([instance]) => await ask(instance, task)));
+  await task.routing.shift(service, weights);
 }
 
 async function swapVolume(action: Extract<Action, { kind: 'swapVolume' }>, task: Task): Promise<void> {

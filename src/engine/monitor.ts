@@ -82,7 +82,7 @@ export class Monitor {
     const end = this.#clock.now() + deadline;
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
       const answers = await this.ask(machine, policy);
-      if (answers.healthy && proven(expected, answers)) return true;
+      if (answers.healthy && proven(expected, answers.bodies)) return true;
       if (this.#clock.now() >= end) return false;
       await this.#clock.sleep(pause);
     }

@@ -30,19 +30,20 @@ export async function observe(
     .map((machine): ObservedInstance => {
       const { id, launchedAt } = machine.spec;
       const revision = candidates.find((candidate) => isOf(machine, candidate));
-      const { health, last, since } = monitor.reading(id);
+      const { health, bodies, since } = monitor.reading(id);
       const route = table?.routes.find(({ instance }) => instance === id);
       return {
         id,
         // one that has stopped does not say any more which volumes it had: the table knows what it served
         revision: (machine.state === 'stopped' ? route?.revision : undefined) ?? revision?.number ?? null,
-        verified: revision !== undefined && proven(proofs(revision), last),
+        verified: revision !== undefined && proven(proofs(revision), bodies),
         health,
         healthySince: health === 'healthy' ? since : null,
         state: isOver(machine) ? 'stopped' : machine.state,
         launchedAt,
         weight: route?.weight ?? 0,
         routed: route !== undefined,
+        mislabelled: route !== undefined && revision !== undefined && route.revision !== revision.number,
         inFlight: route?.inFlight ?? 0,
         acting: acting.get(id) ?? null,
       };

@@ -10,6 +10,8 @@ export class Routing {
   readonly #dataPlane: DataPlane;
   readonly #store: Pick<RolloutStore, 'table' | 'putTable'>;
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** the tables as the data plane was last known to have them */
+  readonly #last = new Map<string, RoutingTable>();
 
   constructor(dataPlane: DataPlane, store: Pick<RolloutStore, 'table' | 'putTable'>) {
     this.#dataPlane = dataPlane;
@@ -97,20 +99,47 @@ export class Routing {
     first?: RoutingTable,
   ): Promise<void> {
     await this.#inTurn(service, async () => {
+      const last = this.#last.get(service);
+      if (last && (await this.#changed(service, last, change).catch(() => false))) return;
       const running = await this.#find(service);
       const saved = this.#store.table(service);
       const before = running ? toTable(running) : (saved ?? first);
       if (!before) return;
+      if (running) this.#last.set(service, before);
       const changed = change(before);
       if (running && sameTable(before, changed)) return;
-      const next = { ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 };
-      this.#store.putTable(toTable(await this.#dataPlane.apply(next)));
+      await this.#apply({ ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 });
     });
+  }
+
+  /**
+   * Changes the table as it was last applied, without asking for it first: nobody else writes tables, and a cutover waits
+   * for nothing that it need not. Whether it has changed; otherwise the table has to be looked at.
+   */
+  async #changed(
+    service: string,
+    last: RoutingTable,
+    change: (table: RoutingTable) => RoutingTable,
+  ): Promise<boolean> {
+    this.#last.delete(service);
+    const changed = change(last);
+    if (sameTable(last, changed)) return false;
+    await this.#apply({ ...changed, version: last.version + 1 });
+    return true;
+  }
+
+  async #apply(table: RoutingTable): Promise<void> {
+    const applied = toTable(await this.#dataPlane.apply(table));
+    this.#store.putTable(applied);
+    this.#last.set(table.service, applied);
   }
 
   /** Ends the service's listener, and forgets nothing: the store's table goes with the service. */
   async remove(service: string, grace: number): Promise<void> {
-    await this.#inTurn(service, () => this.#dataPlane.remove(service, grace));
+    await this.#inTurn(service, () => {
+      this.#last.delete(service);
+      return this.#dataPlane.remove(service, grace);
+    });
   }
 
   async #find(service: string): Promise<TableStatus | undefined> {

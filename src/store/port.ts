@@ -15,7 +15,7 @@ export interface Service {
   warm: Warm | null;
 }
 
-export interface Warm {
+interface Warm {
   rollout: number;
   /** epoch milliseconds */
   until: number;

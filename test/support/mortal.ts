@@ -2,6 +2,8 @@
 export function mortal(): { through: <T extends object>(part: T) => T; kill: () => void } {
   let dead = false;
   const never = new Promise<never>(() => {});
+  const deafened = (arg: unknown): unknown =>
+    typeof arg === 'function' ? (...heard: unknown[]) => (dead ? undefined : arg(...heard)) : arg;
   const through = <T extends object>(part: T): T =>
     new Proxy(part, {
       get(target, name) {
@@ -9,7 +11,7 @@ export function mortal(): { through: <T extends object>(part: T) => T; kill: () 
         if (typeof member !== 'function') return member;
         return (...args: unknown[]): unknown => {
           if (dead) return never;
-          const result: unknown = member.apply(target, args);
+          const result: unknown = member.apply(target, args.map(deafened));
           return result instanceof Promise ? result.then((value) => (dead ? never : value)) : result;
         };
       },

@@ -18,6 +18,7 @@ export function instance(
     launchedAt: 0,
     weight: 100,
     routed: true,
+    mislabelled: false,
     inFlight: 0,
     acting: null,
     ...changes,

@@ -35,6 +35,8 @@ async function planned(context: Context, client: Client): Promise<{ service: str
       service,
       plan: await interruption.unlessHeard(client.plan(service, request)),
     }));
+  } catch (error) {
+    throw interruption.instead(error);
   } finally {
     interruption.close();
   }

@@ -16,7 +16,8 @@ export function rollbackCommand(program: Command): void {
     )
     .option('--to <revision>', 'the same as the argument', toNumber)
     .description('move the service back to an earlier revision, by its exact artifacts');
-  startingOptions(command, 'abort');
+  // A way back that is aborted ends halfway, for a person.
+  startingOptions(command, 'detach');
   runMove(command, async (move, revision: number | undefined, { to }: { to?: number }) => {
     if (revision !== undefined && to !== undefined && revision !== to)
       throw new UnideployError('UD_USAGE', `to revision ${revision}, or to ${to}?`, 'name one of them');

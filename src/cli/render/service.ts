@@ -22,8 +22,8 @@ export function describeService(status: ShownService): string {
 }
 
 function keptWarm({ revision, until }: NonNullable<ShownService['warm']>): string {
-  const left = Math.max(0, until - Date.now());
-  return `revision ${revision} is kept warm for another ${seconds(left)}: unideploy rollback is instant`;
+  const left = seconds(Math.max(0, until - Date.now()));
+  return `revision ${revision} is kept warm for another ${left}: unideploy rollback`;
 }
 
 /** The address as clients write it; the brackets of IPv6 included. */

@@ -69,17 +69,9 @@ function opening({ promotable, ms }: Extract<JournalEntry, { event: 'gate-reache
   return ms > 0 ? ` for ${seconds(ms)}` : '';
 }
 
-/** `error-rate: failure, 0.052 against 0.001, 412 requests: more than …` */
-function measurement({ metric, outcome, value, stable, sample, reason, dryRun }: Measured): string {
-  const against = stable === null ? '' : ` against ${figure(stable)}`;
-  const values = value === null ? [] : [`${figure(value)}${against}`];
-  const of = sample === null ? [] : [`${sample} requests`];
-  const facts = [outcome, ...values, ...of].join(', ');
-  return `${metric}${dryRun ? ' (dry run)' : ''}: ${facts}${outcome === 'success' ? '' : `: ${reason}`}`;
-}
-
-function figure(value: number): string {
-  return `${Number(value.toPrecision(3))}`;
+/** `failure: error-rate 4.8% of 412 requests, stable 0.1%; at most 1%`: the reason has the figures as people read them. */
+function measurement({ outcome, reason, dryRun }: Measured): string {
+  return `${outcome}${dryRun ? ', which changes nothing (dry run)' : ''}: ${reason}`;
 }
 
 /** Every change is a rollout with its number: `scale 3` must not read as three replicas. */

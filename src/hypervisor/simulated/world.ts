@@ -12,6 +12,7 @@ export type Incident =
   | 'dies-before-health'
   | 'dies-after-health'
   | 'hangs-after-health'
+  | 'flaps'
   | 'volume-ignored'
   | 'unplug-unacknowledged'
   | 'monitor-lost';
@@ -37,6 +38,8 @@ interface Guest {
   alive: boolean;
   volumes: AttachedVolume[];
   incident: Incident | null;
+  /** how often it was asked since it has booted */
+  asked: number;
 }
 
 /** A pool of guests that exists only as a model: for `plan`, for property tests, and for studies at scale. */
@@ -60,9 +63,9 @@ export class SimulatedWorld {
     this.#costs = { ...COSTS, ...costs };
   }
 
-  /** Puts a running guest there, as it was found in the real world. */
-  adopt({ spec, volumes, state }: VirtualMachine): void {
-    this.#add(spec, [...volumes], this.#clock.now(), state !== 'stopped', null);
+  /** Puts a running guest there, as it was found in the real world; `incident` may befall it from now on. */
+  adopt({ spec, volumes, state }: VirtualMachine, incident: Incident | null = null): void {
+    this.#add(spec, [...volumes], this.#clock.now(), state !== 'stopped', incident);
   }
 
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
@@ -81,7 +84,7 @@ export class SimulatedWorld {
   readonly prober: Prober = {
     ask: async ({ port }, { probePaths, timeout }) => {
       const guest = [...this.#guests.values()].find((candidate) => candidate.port === port);
-      if (!guest || !this.#isHealthy(guest)) {
+      if (!guest || !this.#isHealthy(guest) || (guest.incident === 'flaps' && guest.asked++ % 2 === 1)) {
         await this.#clock.sleep(timeout);
         return { healthy: false, summary: `no answer within ${timeout} ms`, bodies: {} };
       }
@@ -167,7 +170,7 @@ export class SimulatedWorld {
     incident: Incident | null,
   ): Guest {
     this.know(spec.volumes);
-    const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident };
+    const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, asked: 0 };
     this.#guests.set(spec.id, guest);
     return guest;
   }

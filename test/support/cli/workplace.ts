@@ -100,7 +100,7 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
   };
   const options = {
     cwd: project,
-    env: { UNIDEPLOY_STATE: state, UNIDEPLOY_PERFORMER: 'a test', NO_COLOR: '1' },
+    env: { UNIDEPLOY_STATE: state, UNIDEPLOY_PERFORMER: 'a test', NO_COLOR: '1', GITHUB_ACTIONS: '' },
     reject: false,
   } as const;
 

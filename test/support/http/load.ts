@@ -21,6 +21,8 @@ export interface LoadOptions {
 }
 
 interface LoadAnswer {
+  /** when its request was sent, epoch milliseconds */
+  sentAt: number;
   status: number;
   headers: Record<string, string | string[] | undefined>;
   body: string;
@@ -82,6 +84,7 @@ type Outcome = { failed?: undefined; answer: LoadAnswer } | { failed: Failure };
 
 async function request(pool: Pool, path: string, options: LoadOptions): Promise<Outcome> {
   let status: number | undefined;
+  const sentAt = Date.now();
   try {
     const { statusCode, headers, body } = await pool.request({
       path,
@@ -90,7 +93,7 @@ async function request(pool: Pool, path: string, options: LoadOptions): Promise<
       body: options.body ?? null,
     });
     status = statusCode;
-    const answer = { status, headers, body: await body.text() };
+    const answer = { sentAt, status, headers, body: await body.text() };
     const wrong = options.check?.(answer);
     if (wrong !== undefined) return { failed: { kind: 'wrong', cause: wrong } };
     if (options.check === undefined && (status < 200 || status > 299))

@@ -14,6 +14,7 @@ const instance = (id: string, change: Partial<InstanceStatus> = {}): InstanceSta
   launchedAt: Date.now(),
   weight: 100,
   routed: true,
+  mislabelled: false,
   inFlight: 0,
   acting: null,
   endpoint: { host: '127.0.0.1', port: 4000 },

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import type { DeployRequest } from '../../../src/daemon/messages.ts';
+import { Orders } from '../../../src/daemon/orders.ts';
+import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../../src/domain/traffic.ts';
@@ -36,8 +38,10 @@ function scene() {
   const routing = new Routing(sim.dataPlane, store);
   const parts = { ...sim.controller(HEALTH), store, routing };
   const opened: Rollout[] = [];
+  const services = new Services(parts, store);
   const deployments = new Deployments(parts, {
     store,
+    orders: new Orders(parts, store, services),
     artifacts: { has: async () => true },
     runs: { start: (rollout) => void opened.push(rollout), ended: async () => {} },
     tidier: { idle: async () => {} },
@@ -53,12 +57,12 @@ function scene() {
     return { kind, state, actions };
   };
   const table = async () => (await sim.dataPlane.status())[0];
-  return { deployments, done, table, sim };
+  return { deployments, services, done, table, sim };
 }
 
 describe('how clients reach a service', () => {
   it('is changed by a rollout of its own, in which no instance is touched', async () => {
-    const { deployments, done, table } = scene();
+    const { deployments, services, done, table } = scene();
     await done(deployments.deploy('site', request(DEFAULT_TRAFFIC)));
     const routes = (await table())?.routes;
     expect(await done(deployments.deploy('site', request(STICKY)))).toEqual({
@@ -67,7 +71,7 @@ describe('how clients reach a service', () => {
       actions: [],
     });
     expect(await table()).toMatchObject({ traffic: STICKY, routes });
-    expect((await deployments.status('site')).traffic).toEqual(STICKY);
+    expect((await services.status('site')).traffic).toEqual(STICKY);
     expect(await done(deployments.deploy('site', request(STICKY)))).toMatchObject({ kind: 'unchanged' });
   });
 
@@ -90,9 +94,9 @@ describe('how clients reach a service', () => {
   });
 
   it('tells which instances the data plane uses', async () => {
-    const { deployments, done, sim } = scene();
+    const { deployments, services, done, sim } = scene();
     await done(deployments.deploy('site', request(DEFAULT_TRAFFIC)));
-    const { instances } = await deployments.status('site');
+    const { instances } = await services.status('site');
     expect(instances.map(({ usable }) => usable)).toEqual([true, true]);
     const stranger = { ...revision(1), id: 'site-9-1', revision: 1, rollout: 9, launchedAt: 0 };
     sim.world.adopt({
@@ -102,7 +106,7 @@ describe('how clients reach a service', () => {
       endpoint: null,
       volumes: [],
     });
-    const found = (await deployments.status('site')).instances.find(({ id }) => id === 'site-9-1');
+    const found = (await services.status('site')).instances.find(({ id }) => id === 'site-9-1');
     expect(found?.usable).toBeNull();
   });
 });

@@ -25,11 +25,17 @@ describe('health', () => {
       { path: '/a', expect: 'tree-1' },
       { path: '/b', expect: 'tree-2' },
     ];
-    expect(
-      proven(expected, { healthy: true, summary: '', bodies: { '/a': 'tree-1\n', '/b': 'tree-2' } }),
-    ).toBe(true);
-    expect(proven(expected, { healthy: true, summary: '', bodies: { '/a': 'tree-1' } })).toBe(false);
-    expect(proven(expected, null)).toBe(false);
+    expect(proven(expected, { '/a': 'tree-1\n', '/b': 'tree-2' })).toBe(true);
+    expect(proven(expected, { '/a': 'tree-1' })).toBe(false);
+    expect(proven(expected, {})).toBe(false);
+  });
+
+  it('keeps its proof over a bad answer, until a good one says something else', () => {
+    const good = (revision: string): Answers => ({ healthy: true, summary: '', bodies: { '/r': revision } });
+    const bodiesAfter = (...answers: Answers[]) =>
+      answers.reduce((reading, one, n) => read(reading, one, HEALTH, n), UNREAD).bodies;
+    expect(bodiesAfter(good('tree-1'), answer(false))).toEqual({ '/r': 'tree-1' });
+    expect(bodiesAfter(good('tree-1'), answer(false), good('tree-2'))).toEqual({ '/r': 'tree-2' });
   });
 });
 

@@ -1,56 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Simulation, simulation } from '../../../src/daemon/simulation.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
-import type { Rollout } from '../../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
-import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
-import type { RoutingTable } from '../../../src/proxy/port.ts';
 import { mortal } from '../../support/mortal.ts';
-import { goalOf, HEALTH, revision, rollout } from '../../support/revisions.ts';
-
-const START = 1_000_000;
-
-/** A world in which `count` guests of the first revision serve already. */
-async function world(
-  revisions: [Revision, ...Revision[]],
-  count: number,
-  incidentFor: (id: string) => Incident | null = () => null,
-): Promise<Simulation> {
-  const sim = simulation({
-    start: START,
-    revisionOf: (_service, number) => revisions.find((candidate) => candidate.number === number) ?? null,
-    incidentFor,
-  });
-  const [old] = revisions;
-  const ids = Array.from({ length: count }, (_, n) => `site-1-${n + 1}`);
-  for (const id of ids) {
-    const spec = { ...old, id, revision: 1, rollout: 1, launchedAt: 0 };
-    sim.world.adopt({ spec, state: 'running', runState: 'running', endpoint: null, volumes: old.volumes });
-  }
-  const routes = ids.map((instance, n) => ({
-    instance,
-    revision: 1,
-    host: 'simulated',
-    port: n + 1,
-    weight: 100,
-  }));
-  await sim.dataPlane.apply({
-    service: 'site',
-    version: 1,
-    listen: { host: '', port: 1 },
-    hold: false,
-    preview: null,
-    traffic: DEFAULT_TRAFFIC,
-    routes,
-  });
-  return sim;
-}
-
-function open(sim: Simulation, changes: Partial<Rollout>): void {
-  const at = sim.clock.now();
-  sim.store.open(rollout(2, goalOf(1, 1), goalOf(2, 1), { startedAt: at, since: at, ...changes }));
-}
+import { goalOf, HEALTH, POLICY, revision } from '../../support/revisions.ts';
+import { open, tablesOf, world } from '../../support/rollouts/world.ts';
 
 describe('the engine', () => {
   it('lets requests go again that a killed controller had left waiting', async () => {
@@ -69,6 +23,25 @@ describe('the engine', () => {
     const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
     expect(ended.state).toBe('succeeded');
     expect((await sim.dataPlane.status())[0]?.hold).toBe(false);
+  });
+
+  it('counts a guest as of what it serves, though a killed controller did not come to say so', async () => {
+    const revisions: [Revision, Revision] = [revision(1), revision(2, { code: 'y' })];
+    const sim = await world(revisions, 1);
+    open(sim, { strategy: 'volume-swap' });
+    const life = mortal();
+    const detach = sim.world.hypervisor.detachVolume;
+    const swapped = new Promise<void>((resolve) => {
+      sim.world.hypervisor.detachVolume = async (id, volume) => {
+        await detach(id, volume);
+        life.kill();
+        resolve();
+      };
+    });
+    await sim.clock.until(Promise.race([runRollout(sim.controller(HEALTH, life.through), 2), swapped]));
+    expect((await sim.dataPlane.status())[0]?.routes).toMatchObject([{ revision: 1 }]);
+    await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect((await sim.dataPlane.status())[0]?.routes).toMatchObject([{ revision: 2 }]);
   });
 
   it('names what did not work, where it was seen, and goes back', async () => {
@@ -91,6 +64,16 @@ describe('the engine', () => {
     expect(ended.state).toBe('failed');
     expect(await sim.world.hypervisor.list()).toEqual([]);
     expect(await sim.dataPlane.status()).toEqual([]);
+  });
+
+  it('moves no traffic to an instance that has stopped answering since it was looked at', async () => {
+    const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'hangs-after-health');
+    open(sim, { strategy: 'blue-green', policy: { ...POLICY, promotion: 1000 } });
+    const seen = tablesOf(sim);
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended).toMatchObject({ state: 'rolled-back', reason: { code: 'UD_VOLUME_UNVERIFIED' } });
+    const shared = seen.flatMap(({ routes }) => routes).filter(({ weight }) => weight > 0);
+    expect(new Set(shared.map(({ instance }) => instance))).toEqual(new Set(['site-1-1']));
   });
 
   it('ends instead of repeating what never takes effect', async () => {
@@ -131,14 +114,3 @@ describe('the engine', () => {
     }
   });
 });
-
-/** Every table that the data plane is given from now on. */
-function tablesOf({ dataPlane }: Simulation): RoutingTable[] {
-  const seen: RoutingTable[] = [];
-  const apply = dataPlane.apply;
-  dataPlane.apply = async (table) => {
-    seen.push(table);
-    return await apply(table);
-  };
-  return seen;
-}

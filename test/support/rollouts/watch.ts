@@ -1,0 +1,121 @@
+import { bounds } from '../../../src/domain/policy.ts';
+import { shares } from '../../../src/domain/shares.ts';
+import type { Route, RoutingTable } from '../../../src/proxy/port.ts';
+import { lettersOf, type Stage } from './play.ts';
+import type { Scene } from './scenes.ts';
+
+/** How long a good answer may be old when traffic is moved on its account, in ms. */
+const FRESH_ANSWER = 5;
+/** More simulated time than any scene can take: both directions with their deadlines, and everybody who may be waited for. */
+const FOREVER = 1_200_000;
+
+/** Looks on while a scene is played, and objects to what must never be. */
+export function watch(stage: Stage): void {
+  const { sim } = stage;
+  const lastWell = new Map<string, number>();
+  const begun = sim.clock.now();
+  let shown: RoutingTable | null = null;
+  let read = 0;
+  sim.clock.onMoment = () => {
+    const now = sim.clock.now();
+    if (now - begun > FOREVER) throw new Error('it never ends');
+    for (const { instance } of shown?.routes ?? []) note(instance, now);
+    for (const instance of stage.fates.keys()) note(instance, now);
+    const { entries } = sim.store;
+    if (entries.length > read && entries.at(-1)?.event === 'gate-reached' && shown) checkStep(stage, shown);
+    read = entries.length;
+  };
+  const note = (instance: string, now: number) => {
+    if (sim.world.serving(instance).ok) lastWell.set(instance, now);
+  };
+  const apply = sim.dataPlane.apply;
+  sim.dataPlane.apply = async (table) => {
+    const now = sim.clock.now();
+    shown ??= (await sim.dataPlane.status())[0] ?? null;
+    const weightBefore = new Map(shown?.routes.map(({ instance, weight }) => [instance, weight]));
+    for (const route of table.routes) {
+      if (route.weight === 0 || (weightBefore.get(route.instance) ?? 0) > 0) continue;
+      note(route.instance, now);
+      checkVerified(stage, route, now - (lastWell.get(route.instance) ?? 0) <= FRESH_ANSWER);
+    }
+    checkCapacity(stage, table);
+    checkMixture(stage, table);
+    checkStep(stage, table);
+    shown = table;
+    return await apply(table);
+  };
+}
+
+/** No share of the traffic for an instance that does not serve its revision well. */
+function checkVerified({ sim, revisions, scene, fates, object }: Stage, route: Route, isWell: boolean): void {
+  const { instance } = route;
+  if (!isWell) object(`traffic for ${instance}, which does not answer`);
+  const wanted = revisions.find(({ number }) => number === route.revision);
+  const digests = sim.world.serving(instance).digests.join();
+  if (wanted && digests !== wanted.volumes.map(({ digest }) => digest).join())
+    object(`traffic for ${instance}, which does not serve revision ${route.revision}`);
+  if (scene.policy.minHealthy > 0 && fates.get(instance) === 'flaps')
+    object(`traffic for ${instance}, which flaps`);
+}
+
+function checkCapacity({ scene, sim, fates, rollout, object }: Stage, table: RoutingTable): void {
+  if (table.hold) return;
+  const struck = [...fates].filter(([, fate]) => fate?.endsWith('-after-health')).length;
+  const serves = table.routes.filter(
+    ({ instance, weight }) => weight > 0 && sim.world.serving(instance).ok,
+  ).length;
+  const { strategy, id } = rollout();
+  const must = Math.min(floorOf(scene, scene.strategy), id === 3 ? floorOf(scene, strategy) : 99);
+  if (serves + struck < must) object(`${serves} serve, ${must} must`);
+}
+
+/** What strategies/README.md promises. */
+function floorOf(scene: Scene, strategy: string): number {
+  const { before, after, policy, swap, change, third } = scene;
+  const size = Math.min(before, after);
+  const unavailable = Math.max(bounds(policy, before).unavailable, bounds(policy, after).unavailable);
+  const volumes = change === 'volumes' || third.change === 'volumes';
+  if (strategy === 'recreate') return 0;
+  if (strategy === 'rolling' || !volumes) return size - unavailable;
+  if (strategy === 'blue-green') return Math.min(Math.floor(before / 2), size - unavailable);
+  const aside = strategy === 'canary' || swap === 'replace' ? 1 : 0;
+  return size - Math.max(aside, unavailable);
+}
+
+/** Clients of a blue-green rollout meet one revision, on the way forward. */
+function checkMixture({ scene, rollout, object }: Stage, table: RoutingTable): void {
+  const { id, direction } = rollout();
+  if (id !== 2 || scene.strategy !== 'blue-green' || scene.change === 'none' || direction === 'back') return;
+  const met = new Set(table.routes.filter(({ weight }) => weight > 0).map(({ revision }) => revision));
+  if (met.size > 1) object(`clients meet the revisions ${[...met].join(' and ')}`);
+}
+
+/** While a canary stands at a step its share is what the step says, and over volumes no more guests are new than that. */
+function checkStep({ scene, sim, revisions, rollout, object }: Stage, table: RoutingTable): void {
+  const { id, direction, strategy, gates, ending, to, paused } = rollout();
+  if (
+    strategy !== 'canary' ||
+    direction === 'back' ||
+    ending ||
+    paused ||
+    scene.change === 'none' ||
+    id === 3
+  )
+    return;
+  const step = scene.policy.steps.find(({ weight }) => gates[`${weight} per cent`]?.passedAt === null);
+  if (!step) return;
+  const serve = table.routes.filter(({ weight }) => weight > 0);
+  const fresh = serve.filter(({ revision }) => revision === to.revision);
+  const old = serve.filter(({ revision }) => revision !== to.revision);
+  const wanted = shares(step.weight, fresh.length, old.length);
+  const sum = (routes: Route[]) => routes.reduce((all, { weight }) => all + weight, 0);
+  if (sum(fresh) * wanted.old * old.length !== sum(old) * wanted.fresh * fresh.length)
+    object(`${sum(fresh)} to ${sum(old)} is not ${step.weight} per cent`);
+  if (scene.change !== 'volumes') return;
+  const target = revisions.find(({ number }) => number === to.revision);
+  const news = table.routes.filter(
+    ({ instance }) => target && sim.world.serving(instance).digests[0]?.[0] === lettersOf(target).at(-1),
+  ).length;
+  if (news > Math.max(1, Math.ceil((step.weight * scene.before) / 100)))
+    object(`${news} guests are new at ${step.weight} per cent`);
+}
