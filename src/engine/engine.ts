@@ -334,13 +334,17 @@ class Run {
 
   /**
    * A failure on the way forward turns the rollout back; one on the way back ends it, for a person to look at. A rollback
-   * is a way back, whoever asked for it: there is nothing that it could be rolled back to.
+   * is a way back, whoever asked for it: there is nothing that it could be rolled back to. It ends when nothing is under
+   * way in the pool any more: the next rollout may begin then.
    */
-  async #turn({ error, instance }: Failure): Promise<void> {
-    this.#failure = null;
-    const evidenceOf = async () => (instance === null ? null : await findEvidence(this.#parts, instance));
+  async #turn(failure: Failure): Promise<void> {
+    const { error, instance } = failure;
     const { direction, kind } = this.#rollout;
-    if (direction === 'back' || kind === 'rollback') return await this.#finish(error, await evidenceOf());
+    const isOver = direction === 'back' || kind === 'rollback';
+    this.#failure = isOver && this.#acting.size > 0 ? failure : null;
+    if (this.#failure) return;
+    const evidenceOf = async () => (instance === null ? null : await findEvidence(this.#parts, instance));
+    if (isOver) return await this.#finish(error, await evidenceOf());
     this.#attempts.clear();
     this.#gates.close();
     // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.

@@ -136,7 +136,9 @@ async function attachBeside({ machine, revision, stale, missing }: Exchange, tas
   // A guest that had nothing else keeps what it has: there is nothing to go back to.
   const leaving = error ? (stale.length > 0 ? missing : []) : stale;
   for (const volume of leaving) await task.hypervisor.detachVolume(id, volume);
-  if (error) throw error;
+  if (!error) return;
+  await recovered(machine, task);
+  throw error;
 }
 
 /** The guest holds one at a time: nothing may be in flight, and the old one comes back if the new one fails. */
@@ -155,8 +157,13 @@ async function putInPlace({ machine, revision, stale, missing }: Exchange, task:
     const known = task.volumes.find((candidate) => old && isSame(old, candidate));
     if (known) await task.hypervisor.replaceVolume(id, volume, known);
   }
-  await task.monitor.until(machine, [], task.rollout.health, task.rollout.policy.verify);
+  await recovered(machine, task);
   throw error;
+}
+
+/** A guest that has its old volume again is not to be taken for a sick one, for what it answered with the new one. */
+async function recovered(machine: VirtualMachine, { monitor, rollout }: Task): Promise<void> {
+  await monitor.until(machine, [], rollout.health, rollout.policy.verify);
 }
 
 /** Waits until the guest is healthy and proves the revision; the error says what it answered instead. */

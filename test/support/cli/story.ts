@@ -35,22 +35,6 @@ export async function story(place: Workplace, outcome: Outcome, ending: Ending):
     last: { ...said, service: 'site', error },
   });
   const { rollout, journal } = await recordsOf(place, last.rollout ?? 0);
-  if (process.env.TL) {
-    const t0 = journal[0]?.at ?? 0;
-    for (const e of journal)
-      console.log(
-        ((e.at - t0) / 1000).toFixed(2),
-        e.event,
-        JSON.stringify({
-          ...e,
-          seq: undefined,
-          service: undefined,
-          at: undefined,
-          event: undefined,
-          evidence: undefined,
-        }).slice(0, 230),
-      );
-  }
   expect(rollout).toMatchObject({ state });
   const end = journal.at(-1);
   if (state === 'open') expect(end?.event).not.toBe('rollout-finished');
