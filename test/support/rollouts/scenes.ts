@@ -57,12 +57,7 @@ const INCIDENTS: Incident[] = [
 /** What a guest can have that serves well before its volumes are touched. */
 const TROUBLES: Incident[] = ['volume-ignored', 'unplug-unacknowledged', 'monitor-lost'];
 
-const METRIC: Metric = metric({
-  source: { kind: 'command', command: 'true', folder: '/', timeout: 1000 },
-  pass: { max: null, min: null, maxRatio: null },
-  fail: { max: null, min: null, maxRatio: null },
-  errors: 1,
-});
+const METRIC: Metric = metric({ errors: 1 });
 
 const amount = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.constantFrom('25%' as const, '50%' as const));
 const some = (...ms: number[]) => fc.constantFrom(...ms);
@@ -189,3 +184,8 @@ export const troubled: fc.Arbitrary<Scene> = fc
     interruptions: interruptions('kill', 'abort', 'promote', 'promote-full', 'pause', 'supersede'),
   })
   .map(({ scene, ...rest }) => ({ ...scene, ...rest }));
+
+/** The same scene, with somebody who promotes whatever it stands at. */
+export function attended(scene: Scene): Scene {
+  return { ...scene, policy: { ...scene.policy, gateTimeout: { after: 5000, action: 'promote' } } };
+}
