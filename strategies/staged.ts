@@ -88,8 +88,11 @@ function settle(pool: ObservedPool, rollout: RolloutView, now: number): Decision
   if (!whole || rollout.direction === 'back') return roll(pool, rollout, now);
   const gate = shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake));
   if (gate) return stand(gate);
+  // Instances of the very revision that serves are nothing to go back to.
   const warm =
-    rollout.policy.warm > 0 && leave.every(({ state, acting }) => state === 'running' && acting === null);
+    rollout.policy.warm > 0 &&
+    rollout.change !== 'none' &&
+    leave.every(({ state, acting }) => state === 'running' && acting === null);
   return warm ? done : roll(pool, rollout, now);
 }
 

@@ -12,7 +12,7 @@ import {
   stand,
   wait,
 } from '../src/domain/strategy.ts';
-import { turnedBad } from './failing.ts';
+import { isFit, turnedBad } from './failing.ts';
 import { roll } from './rolling.ts';
 import { abandon, evenOut } from './takeover.ts';
 
@@ -42,7 +42,9 @@ export function swap(pool: ObservedPool, rollout: RolloutView, now: number): Dec
   const gate = shut(rollout, hookGate('pre-cutover'));
   if (gate) return stand(gate);
   const actions =
-    rollout.swap === 'overlap' ? swapInPlace(pool, outdated, rollout) : swapInTurn(pool, outdated, rollout);
+    rollout.swap === 'overlap'
+      ? swapInPlace(pool, outdated, rollout, now)
+      : swapInTurn(pool, outdated, rollout, now);
   return actions.length > 0 ? act(...actions) : wait('the swaps under way');
 }
 
@@ -53,8 +55,14 @@ function isSwappable(instance: ObservedInstance, rollout: RolloutView): boolean 
   return instance.revision !== rollout.target && instance.health !== 'unhealthy';
 }
 
-function swapInPlace(pool: ObservedPool, outdated: ObservedInstance[], rollout: RolloutView): Action[] {
-  const swapping = pool.instances.filter((i) => i.acting === 'swapVolume').length;
+function swapInPlace(
+  pool: ObservedPool,
+  outdated: ObservedInstance[],
+  rollout: RolloutView,
+  now: number,
+): Action[] {
+  const settles = (i: ObservedInstance) => isReady(i, rollout.target) && !isFit(i, rollout, now);
+  const swapping = pool.instances.filter((i) => i.acting === 'swapVolume' || settles(i)).length;
   return outdated
     .filter((i) => i.acting === null)
     .sort((a, b) => a.weight - b.weight)
@@ -62,7 +70,12 @@ function swapInPlace(pool: ObservedPool, outdated: ObservedInstance[], rollout: 
     .map((i) => ({ kind: 'swapVolume', instance: i.id, mode: 'overlap', hold: false }));
 }
 
-function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: RolloutView): Action[] {
+function swapInTurn(
+  pool: ObservedPool,
+  outdated: ObservedInstance[],
+  rollout: RolloutView,
+  now: number,
+): Action[] {
   const running = pool.instances.filter((i) => i.state === 'running' && i.swappable && i.acting !== 'retire');
   const [only] = outdated;
   if (only && running.length === 1) {
@@ -75,7 +88,7 @@ function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: R
   let spare = running.filter((i) => isAvailable(i) && i.acting !== 'drain').length - floor;
   const actions: Action[] = [];
   for (const instance of running.filter((i) => i.acting === null)) {
-    if (isReady(instance, rollout.target) && instance.weight === 0) {
+    if (isFit(instance, rollout, now) && instance.weight === 0) {
       actions.push({ kind: 'admit', instance: instance.id, weight: FULL_WEIGHT });
     } else if (outdated.includes(instance)) {
       if (instance.weight === 0 && instance.inFlight === 0) {

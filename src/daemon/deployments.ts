@@ -145,6 +145,7 @@ export class Deployments {
       this.#store.putService({ ...service, warm: this.#store.service(name)?.warm ?? null });
       return { kind: 'unchanged', service: name, revision: to.revision };
     }
+    await this.#tidier.idle(name);
     const rollout = this.#store.openRollout(this.#newRollout(service, to, target, asked));
     this.#runs.start(rollout);
     return { kind: 'rollout', rollout };

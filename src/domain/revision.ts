@@ -75,12 +75,23 @@ export type Difference = 'none' | 'volumes' | 'image';
 
 /** What must change in an instance of `from` for it to be one of `to`. */
 export function difference(from: RevisionSpec, to: RevisionSpec): Difference {
-  const fixed = ({ image, machine, checks, volumes }: RevisionSpec) =>
-    canonical({ image, machine, checks, volumes: volumes.map(({ name, probe }) => ({ name, probe })) });
   if (fixed(from) !== fixed(to)) return 'image';
   const digests = (spec: RevisionSpec) => spec.volumes.map((volume) => volume.digest).join();
   return digests(from) === digests(to) ? 'none' : 'volumes';
 }
+
+/** What no swap can change, as text; specs are immutable, and asked for it at every look. */
+function fixed(spec: RevisionSpec): string {
+  const known = fixedTexts.get(spec);
+  if (known !== undefined) return known;
+  const { image, machine, checks } = spec;
+  const volumes = spec.volumes.map(({ name, probe }) => ({ name, probe }));
+  const text = canonical({ image, machine, checks, volumes });
+  fixedTexts.set(spec, text);
+  return text;
+}
+
+const fixedTexts = new WeakMap<RevisionSpec, string>();
 
 /** What the guest is told it runs (`unideploy.revision=` on its command line), and answers when it has no code volume. */
 export function imageId(image: Image): string {

@@ -124,6 +124,7 @@ async function exchange(
   const stale = machine.volumes.filter((has) => !revision.volumes.some((wanted) => isSame(has, wanted)));
   const missing = revision.volumes.filter((wanted) => !machine.volumes.some((has) => isSame(has, wanted)));
 
+  task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
   await task.routing.relabel(task.rollout.service, action.instance, revision.number);
 }

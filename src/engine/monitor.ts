@@ -57,6 +57,12 @@ export class Monitor {
     return this.#readings.get(id) ?? UNREAD;
   }
 
+  /** It serves something else from now on: how long it has been healthy is counted anew. */
+  restart(id: string): void {
+    const reading = this.#readings.get(id);
+    if (reading) this.#readings.set(id, { ...reading, since: null });
+  }
+
   /** Calls back when an instance's health or an answer of its has changed. Returns the way to unsubscribe. */
   onChange(listener: (id: string) => void): () => void {
     this.#listeners.add(listener);

@@ -57,12 +57,7 @@ const INCIDENTS: Incident[] = [
 /** What a guest can have that serves well before its volumes are touched. */
 const TROUBLES: Incident[] = ['volume-ignored', 'unplug-unacknowledged', 'monitor-lost'];
 
-const METRIC: Metric = metric({
-  source: { kind: 'command', command: 'true', folder: '/', timeout: 1000 },
-  pass: { max: null, min: null, maxRatio: null },
-  fail: { max: null, min: null, maxRatio: null },
-  errors: 1,
-});
+const METRIC: Metric = metric({ errors: 1 });
 
 const amount = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.constantFrom('25%' as const, '50%' as const));
 const some = (...ms: number[]) => fc.constantFrom(...ms);
@@ -177,15 +172,34 @@ export function interruptions(...whats: Interruption['what'][]): fc.Arbitrary<In
   return fc.array(one, { maxLength: 3 }).map((all) => all.sort((a, b) => a.after - b.after));
 }
 
-/** The same with guests that fail, measurements that are bad, and people and signals that come between. */
-export const troubled: fc.Arbitrary<Scene> = fc
-  .record({
-    scene: quiet,
-    incidents: mapOf(12, INCIDENTS, 3),
-    troubles: mapOf(6, TROUBLES, 1),
-    said: fc.array(fc.constantFrom<Said[]>('success', 'success', 'failure', 'inconclusive', 'error'), {
-      maxLength: 4,
-    }),
-    interruptions: interruptions('kill', 'abort', 'promote', 'promote-full', 'pause', 'supersede'),
-  })
-  .map(({ scene, ...rest }) => ({ ...scene, ...rest }));
+/** The same with guests that fail, measurements that are bad, and controllers that are killed. */
+export const troubled: fc.Arbitrary<Scene> = disturbed('kill');
+
+/** The same with people who come between as well. */
+export const interrupted: fc.Arbitrary<Scene> = disturbed(
+  'kill',
+  'abort',
+  'promote',
+  'promote-full',
+  'pause',
+  'supersede',
+);
+
+function disturbed(...whats: Interruption['what'][]): fc.Arbitrary<Scene> {
+  return fc
+    .record({
+      scene: quiet,
+      incidents: mapOf(12, INCIDENTS, 3),
+      troubles: mapOf(6, TROUBLES, 1),
+      said: fc.array(fc.constantFrom<Said[]>('success', 'success', 'failure', 'inconclusive', 'error'), {
+        maxLength: 4,
+      }),
+      interruptions: interruptions(...whats),
+    })
+    .map(({ scene, ...rest }) => ({ ...scene, ...rest }));
+}
+
+/** The same scene, with somebody who promotes whatever it stands at. */
+export function attended(scene: Scene): Scene {
+  return { ...scene, policy: { ...scene.policy, gateTimeout: { after: 5000, action: 'promote' } } };
+}

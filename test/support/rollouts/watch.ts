@@ -65,7 +65,9 @@ function checkCapacity({ scene, sim, fates, rollout, object }: Stage, table: Rou
     ({ instance, weight }) => weight > 0 && sim.world.serving(instance).ok,
   ).length;
   const { strategy, id } = rollout();
-  const must = Math.min(floorOf(scene, scene.strategy), id === 3 ? floorOf(scene, strategy) : 99);
+  const own = floorOf(scene, strategy);
+  // One that takes over begins with a pool from which the one before has taken what that one may.
+  const must = id === 3 ? own + floorOf(scene, scene.strategy) - Math.min(scene.before, scene.after) : own;
   if (serves + struck < must) object(`${serves} serve, ${must} must`);
 }
 

@@ -76,6 +76,15 @@ describe('the engine', () => {
     expect(new Set(shared.map(({ instance }) => instance))).toEqual(new Set(['site-1-1']));
   });
 
+  it('counts how long a guest has been healthy from when it got its volume', async () => {
+    const sim = await world([revision(1), revision(2, { code: 'y' })], 2);
+    const policy = { ...POLICY, parallel: 1, minHealthy: 5000 };
+    open(sim, { strategy: 'volume-swap', policy, from: goalOf(1, 2), to: goalOf(2, 2) });
+    expect((await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).state).toBe('succeeded');
+    const swaps = sim.store.entries.filter((entry) => entry.event === 'action-started').map(({ at }) => at);
+    expect((swaps[1] ?? 0) - (swaps[0] ?? 0)).toBeGreaterThan(5000);
+  });
+
   it('ends instead of repeating what never takes effect', async () => {
     const sim = await world([revision(1), revision(2, { code: 'y' })], 1);
     sim.world.hypervisor.detachVolume = async () => {};

@@ -68,6 +68,14 @@ describe('blue-green over images', () => {
     );
   });
 
+  it('leaves nothing warm after a restart: the old instances are of the very revision that serves', () => {
+    const renewed = view({ policy: { ...policy, warm: 1000 }, change: 'none', from: 2, renew: 1000 });
+    const old = instances(4, 'blue', 2).map((one) => ({ ...one, weight: 0 }));
+    expect(blueGreen.next(pool(...old, ...green({ weight: 100 })), renewed, NOW)).toEqual(
+      act(...four('blue').map((id): Action => ({ kind: 'retire', instance: id }))),
+    );
+  });
+
   it('switches back with one table when a green one fails in the bake time', () => {
     const moved = [...blue(0), ...green({ weight: 100, health: 'unhealthy' })];
     const baking = view({ policy, passed: { 'pre-cutover': 0, promotion: 0 } });

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { bakeGate, hookGate } from '../../../src/domain/gate.ts';
+import { act, done, stand } from '../../../src/domain/strategy.ts';
 import { rolling } from '../../../strategies/rolling.ts';
 import { instance, instances, pool, view } from '../../support/pools.ts';
 import { HEALTH, POLICY } from '../../support/revisions.ts';
@@ -107,6 +109,47 @@ describe('rolling', () => {
       kind: 'wait',
       reason: 'old-1 to leave',
     });
+  });
+
+  it('runs the hooks of the cutover before the first clients move, and launches before that', () => {
+    const hooked = view({ passed: {} });
+    const old = instances(4, 'old', 1);
+    expect(rolling.next(pool(...old), hooked, NOW)).toMatchObject({ actions: [{ kind: 'launch' }] });
+    const ready = instance('new-1', 2, { launchedAt: 2000, weight: 0 });
+    expect(rolling.next(pool(...old, ready), hooked, NOW)).toEqual(stand(hookGate('pre-cutover')));
+    const policy = { ...POLICY, maxSurge: 0, maxUnavailable: 1 };
+    expect(rolling.next(pool(...old), view({ policy, passed: {} }), NOW)).toEqual(
+      stand(hookGate('pre-cutover')),
+    );
+  });
+
+  it('waits between a batch that serves and the next, and lets those go meanwhile that have left', () => {
+    const batches = { ...POLICY, batchWait: 30_000 };
+    const gate = { key: '1 replaced', wait: 30_000, hooks: null, analysed: false };
+    const old = instances(4, 'old', 1);
+    const fresh = instance('new-1', 2, { launchedAt: 2000 });
+    const first = pool(...old.slice(1), fresh);
+    expect(rolling.next(first, view({ policy: batches }), NOW)).toEqual(stand(gate));
+    const left = pool(instance('old-1', 1, { weight: 0 }), ...old.slice(1), fresh);
+    expect(rolling.next(left, view({ policy: batches }), NOW)).toEqual(
+      act({ kind: 'retire', instance: 'old-1' }),
+    );
+    const passed = { ...view().passed, [gate.key]: 1 };
+    expect(rolling.next(first, view({ policy: batches, passed }), NOW)).toEqual(
+      act({ kind: 'launch', instance: 'new-1' }),
+    );
+  });
+
+  it('stands at the hooks after the cutover and bakes when every replica serves the target', () => {
+    const through = pool(...instances(4, 'new', 2));
+    const policy = { ...POLICY, bake: 5000 };
+    expect(rolling.next(through, view({ policy, passed: { 'pre-cutover': 0 } }), NOW)).toEqual(
+      stand(hookGate('post-cutover')),
+    );
+    const baking = view({ policy, passed: { 'pre-cutover': 0, 'post-cutover': 0 } });
+    expect(rolling.next(through, baking, NOW)).toEqual(stand(bakeGate(5000)));
+    const back = view({ policy, target: 2, direction: 'back', passed: {} });
+    expect(rolling.next(through, back, NOW)).toEqual(done);
   });
 
   it('is done when every replica serves the target and nobody else is there', () => {

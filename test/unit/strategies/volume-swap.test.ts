@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { volumeSwap } from '../../../strategies/volume-swap.ts';
 import { instance, instances, pool, view } from '../../support/pools.ts';
+import { POLICY } from '../../support/revisions.ts';
 
 const NOW = 5000;
 const inTurn = view({ swap: 'replace' });
@@ -32,6 +33,22 @@ describe('volume-swap', () => {
     expect(volumeSwap.next(swapped, inTurn, NOW)).toEqual({
       kind: 'act',
       actions: [{ kind: 'admit', instance: 'old-1', weight: 100 }],
+    });
+  });
+
+  it('lets guests settle with the new volume, in their place or out of traffic, before they count', () => {
+    const policy = { ...POLICY, parallel: 1, minHealthy: 3000 };
+    const settling = instance('old-1', 2, { healthySince: 4000 });
+    const others = instances(4, 'old', 1).slice(1);
+    const inPlace = view({ policy });
+    expect(volumeSwap.next(pool(settling, ...others), inPlace, 6999).kind).toBe('wait');
+    expect(volumeSwap.next(pool(settling, ...others), inPlace, 7000)).toMatchObject({
+      actions: [{ kind: 'swapVolume', instance: 'old-2' }],
+    });
+    const aside = pool({ ...settling, weight: 0 }, ...others);
+    expect(volumeSwap.next(aside, { ...inTurn, policy }, 6999).kind).toBe('wait');
+    expect(volumeSwap.next(aside, { ...inTurn, policy }, 7000)).toMatchObject({
+      actions: [{ kind: 'admit', instance: 'old-1' }],
     });
   });
 
