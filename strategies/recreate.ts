@@ -11,7 +11,7 @@ import {
   wait,
 } from '../src/domain/strategy.ts';
 import { obstacle } from './failing.ts';
-import { rolling, sort } from './rolling.ts';
+import { roll, sort } from './rolling.ts';
 
 /**
  * Ends every old instance before the first new one starts, for applications of which two versions must never run at once.
@@ -23,7 +23,7 @@ function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const stopped = obstacle(pool, rollout, now);
   if (stopped) return stopped;
   const { leave } = sort(pool, rollout);
-  if (leave.length === 0) return rolling.next(pool, rollout, now);
+  if (leave.length === 0) return roll(pool, rollout, now);
   const gate = shut(rollout, hookGate('pre-cutover'));
   if (gate) return stand(gate);
   const actions = leave.filter(({ acting }) => acting === null).map(departure);

@@ -13,6 +13,7 @@ import {
   wait,
 } from '../src/domain/strategy.ts';
 import { isFit, isFresh, isTarget, obstacle } from './failing.ts';
+import { abandon, evenOut, isLeftOver } from './takeover.ts';
 
 /**
  * Replaces instances a few at a time: launch new ones up to `maxSurge` above the replicas, admit each once verified,
@@ -20,9 +21,13 @@ import { isFit, isFresh, isTarget, obstacle } from './failing.ts';
  *
  * Scaling, replacing dead instances and taking a service down are the same movement with another goal.
  */
-export const rolling: Strategy = { name: 'rolling', next };
+export const rolling: Strategy = {
+  name: 'rolling',
+  next: (pool, rollout, now) => abandon(pool, rollout) ?? evenOut(pool.instances) ?? roll(pool, rollout, now),
+};
 
-function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
+/** The movement by itself, for strategies that give shares of their own meanwhile. */
+export function roll(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const stopped = obstacle(pool, rollout, now);
   if (stopped) return stopped;
   const { keep, leave } = sort(pool, rollout);
@@ -66,7 +71,7 @@ function gateBefore(
   });
 }
 
-/** Who stays in the pool, and who has to go: other revisions, dead instances, and what is above the replicas. */
+/** Who stays in the pool, and who has to go, those first that were abandoned: other revisions, dead instances, and what is above the replicas. */
 export function sort(
   pool: ObservedPool,
   rollout: RolloutView,
@@ -78,7 +83,11 @@ export function sort(
     .filter((i) => belongs(i) && i.acting !== 'retire')
     .sort((a, b) => usefulness(b) - usefulness(a) || a.launchedAt - b.launchedAt);
   const keep = belonging.slice(0, rollout.replicas);
-  return { keep, leave: pool.instances.filter((i) => !keep.includes(i)) };
+  const leave = pool.instances.filter((i) => !keep.includes(i));
+  return {
+    keep,
+    leave: leave.sort((a, b) => Number(isLeftOver(b, rollout)) - Number(isLeftOver(a, rollout))),
+  };
 }
 
 function admissions(keep: ObservedInstance[], rollout: RolloutView, now: number): Action[] {

@@ -1,4 +1,4 @@
-import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
+import type { Action } from '../src/domain/action.ts';
 import { bakeGate, type Gate, hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
 import { isAvailable, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
@@ -14,8 +14,9 @@ import {
   wait,
 } from '../src/domain/strategy.ts';
 import { isFit, isTarget, obstacle } from './failing.ts';
-import { launchesOf, rolling, sort } from './rolling.ts';
-import { volumeSwap } from './volume-swap.ts';
+import { launchesOf, roll, sort } from './rolling.ts';
+import { abandon, evenOut, isLeftOver } from './takeover.ts';
+import { swap } from './volume-swap.ts';
 
 /** What has to be before traffic moves on: so much of the pool new, with that share of the requests, and a gate passed. */
 interface Stage {
@@ -50,6 +51,8 @@ export function staged(planOf: (rollout: RolloutView) => Plan): Strategy['next']
     const plan = planOf(rollout);
     const shifting = pool.instances.some(({ acting }) => acting === 'shift');
     if (shifting) return wait('the traffic to move');
+    const abandoned = abandon(pool, rollout);
+    if (abandoned) return abandoned;
     const over = rollout.change === 'volumes' ? overVolumes : overImages;
     return over(pool, rollout, now, plan);
   };
@@ -60,6 +63,8 @@ function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { sta
   const old = leave.filter(({ weight }) => weight > 0);
   if (old.length === 0) return settle(pool, rollout, now);
 
+  const idle = leave.filter(({ weight, inFlight, acting }) => weight + inFlight === 0 && acting === null);
+  if (idle.length > 0) return act(...idle.map(({ id }): Action => ({ kind: 'retire', instance: id })));
   const stage = stages.find(({ gate }) => shut(rollout, gate));
   const wanted = stage ? partOf(rollout.replicas, stage) : rollout.replicas;
   const actions = [...launchesOf(wanted - keep.length, rollout), ...toTheTable(keep, rollout, now)];
@@ -77,15 +82,15 @@ function overImages(pool: ObservedPool, rollout: RolloutView, now: number, { sta
 function settle(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const { keep, leave } = sort(pool, rollout);
   const serving = keep.filter(({ weight }) => weight > 0);
-  const uneven = serving.filter(({ weight, acting }) => weight !== FULL_WEIGHT && acting === null);
-  if (uneven.length > 0) return shift(uneven, FULL_WEIGHT);
+  const even = evenOut(serving);
+  if (even) return even;
   const whole = serving.length === rollout.replicas && serving.length > 0;
-  if (!whole || rollout.direction === 'back') return rolling.next(pool, rollout, now);
+  if (!whole || rollout.direction === 'back') return roll(pool, rollout, now);
   const gate = shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake));
   if (gate) return stand(gate);
   const warm =
     rollout.policy.warm > 0 && leave.every(({ state, acting }) => state === 'running' && acting === null);
-  return warm ? done : rolling.next(pool, rollout, now);
+  return warm ? done : roll(pool, rollout, now);
 }
 
 function overVolumes(
@@ -94,13 +99,15 @@ function overVolumes(
   now: number,
   { stages, atOnce }: Plan,
 ): Decision {
-  const running = pool.instances.filter((i) => i.state === 'running' && i.acting !== 'retire');
+  const running = pool.instances.filter((i) => i.state === 'running' && i.swappable && i.acting !== 'retire');
   const fresh = running.filter((i) => isTarget(i, rollout));
-  const old = running.filter((i) => !isTarget(i, rollout));
+  const old = running
+    .filter((i) => !isTarget(i, rollout))
+    .sort((a, b) => Number(isLeftOver(b, rollout)) - Number(isLeftOver(a, rollout)));
   const serving = old.filter(({ weight }) => weight > 0);
   const going = rollout.direction === 'forward';
   if (running.length < 2 || old.length === 0 || (!going && fresh.length === 0))
-    return evenOut(running) ?? volumeSwap.next(pool, rollout, now);
+    return evenOut(running) ?? swap(pool, rollout, now);
 
   const fit = fresh.filter((i) => i.acting === null && isFit(i, rollout, now));
   const previews = toTheTable(fresh, rollout, now);
@@ -109,14 +116,14 @@ function overVolumes(
   if (!going) {
     const still = running.every(({ weight, acting }) => weight === 0 || acting === null);
     const enough = atOnce ? Math.floor(running.length / 2) : running.length - missing;
-    return (still && giveBack(fit, serving, enough, rollout)) || volumeSwap.next(pool, rollout, now);
+    return (still && giveBack(fit, serving, enough, rollout)) || swap(pool, rollout, now);
   }
 
   const stage = stages.find(({ gate }) => shut(rollout, gate));
   if (!stage && (!atOnce || serving.length === 0)) {
     const gate = atOnce ? shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake)) : undefined;
     if (gate) return stand(gate);
-    return (atOnce ? undefined : evenOut(running)) ?? volumeSwap.next(pool, rollout, now);
+    return (atOnce ? undefined : evenOut(running)) ?? swap(pool, rollout, now);
   }
   const wanted = Math.min(running.length - 1, partOf(running.length, stage ?? HALF));
   if (fresh.length < wanted) {
@@ -208,18 +215,6 @@ function toTheTable(fresh: ObservedInstance[], rollout: RolloutView, now: number
   return fresh
     .filter((i) => !i.routed && i.acting === null && isFit(i, rollout, now))
     .map((i) => ({ kind: 'admit', instance: i.id, weight: 0 }));
-}
-
-/** The same share for each that has one. */
-function evenOut(instances: ObservedInstance[]): Decision | undefined {
-  const uneven = instances.filter(
-    ({ weight, acting }) => weight > 0 && weight !== FULL_WEIGHT && acting === null,
-  );
-  return uneven.length > 0 ? shift(uneven, FULL_WEIGHT) : undefined;
-}
-
-function shift(instances: ObservedInstance[], weight: number): Decision {
-  return act({ kind: 'shift', weights: Object.fromEntries(instances.map(({ id }) => [id, weight])) });
 }
 
 /** The shift after which the new instances have `share` per cent of the requests; undefined where they have. */

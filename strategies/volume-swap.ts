@@ -13,7 +13,8 @@ import {
   wait,
 } from '../src/domain/strategy.ts';
 import { turnedBad } from './failing.ts';
-import { rolling } from './rolling.ts';
+import { roll } from './rolling.ts';
+import { abandon, evenOut } from './takeover.ts';
 
 /**
  * Leaves the guests running and exchanges their code volumes.
@@ -23,14 +24,18 @@ import { rolling } from './rolling.ts';
  *
  * Guests that cannot be swapped (dead, unhealthy) and missing replicas are left to `rolling`, once the others are through.
  */
-export const volumeSwap: Strategy = { name: 'volume-swap', next };
+export const volumeSwap: Strategy = {
+  name: 'volume-swap',
+  next: (pool, rollout, now) => abandon(pool, rollout) ?? evenOut(pool.instances) ?? swap(pool, rollout, now),
+};
 
-function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
+/** The swaps by themselves, for strategies that give shares of their own meanwhile. */
+export function swap(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const unread = pool.instances.some(
     (i) => i.state === 'running' && i.health === 'unknown' && i.revision !== null,
   );
   const outdated = pool.instances.filter((i) => isSwappable(i, rollout));
-  if (outdated.length === 0) return rolling.next(pool, rollout, now);
+  if (outdated.length === 0) return roll(pool, rollout, now);
   if (unread) return wait('the first answers');
   const bad = pool.instances.find((i) => turnedBad(i, rollout));
   if (bad) return fail(bad.id, 'served the new volume and became unhealthy');
@@ -43,7 +48,7 @@ function next(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
 
 /** Half-swapped guests are finished whatever their health: the half swap may be the cause. */
 function isSwappable(instance: ObservedInstance, rollout: RolloutView): boolean {
-  if (instance.state !== 'running' || instance.acting === 'retire') return false;
+  if (instance.state !== 'running' || !instance.swappable || instance.acting === 'retire') return false;
   if (instance.acting === 'swapVolume' || instance.revision === null) return true;
   return instance.revision !== rollout.target && instance.health !== 'unhealthy';
 }
@@ -58,7 +63,7 @@ function swapInPlace(pool: ObservedPool, outdated: ObservedInstance[], rollout: 
 }
 
 function swapInTurn(pool: ObservedPool, outdated: ObservedInstance[], rollout: RolloutView): Action[] {
-  const running = pool.instances.filter((i) => i.state === 'running' && i.acting !== 'retire');
+  const running = pool.instances.filter((i) => i.state === 'running' && i.swappable && i.acting !== 'retire');
   const [only] = outdated;
   if (only && running.length === 1) {
     return only.acting === null

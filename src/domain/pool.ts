@@ -18,6 +18,8 @@ export interface ObservedInstance {
   weight: number;
   /** the table has it, whatever its weight */
   routed: boolean;
+  /** it differs from the target in its volumes alone, if at all */
+  swappable: boolean;
   /** the table has it as of another revision: a controller died between a swap and its record */
   mislabelled: boolean;
   inFlight: number;

@@ -9,6 +9,8 @@ export interface RolloutView {
   /** null: no instance is to be left */
   target: number | null;
   replicas: number;
+  /** the revision that it comes from, in both directions; null: nothing ran before */
+  from: number | null;
   policy: RolloutPolicy;
   health: HealthPolicy;
   /** how the target's guests take volumes */

@@ -459,6 +459,7 @@ class Run {
     return {
       target: revision,
       replicas,
+      from: this.#rollout.from.revision,
       policy,
       health,
       swap: swapMode(target),
@@ -513,6 +514,7 @@ function launching(id: string, { revision }: { revision: number | null }, now: n
     weight: 0,
     routed: false,
     mislabelled: false,
+    swappable: true,
     inFlight: 0,
     acting: 'launch',
   };

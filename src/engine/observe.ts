@@ -15,7 +15,7 @@ export interface Senses {
 /**
  * The pool of a service as it really is: its machines, its table, and the instances' own answers.
  *
- * @param candidates revisions that an instance may be of; of two that are alike the first counts
+ * @param candidates revisions that an instance may be of, the target first; of two that are alike the first counts
  * @param acting the actions under way, by instance, as they were before anything was looked at
  */
 export async function observe(
@@ -43,6 +43,7 @@ export async function observe(
         launchedAt,
         weight: route?.weight ?? 0,
         routed: route !== undefined,
+        swappable: candidates[0] !== undefined && difference(machine.spec, candidates[0]) !== 'image',
         mislabelled: route !== undefined && revision !== undefined && route.revision !== revision.number,
         inFlight: route?.inFlight ?? 0,
         acting: acting.get(id) ?? null,

@@ -19,6 +19,7 @@ export function instance(
     weight: 100,
     routed: true,
     mislabelled: false,
+    swappable: true,
     inFlight: 0,
     acting: null,
     ...changes,
@@ -39,6 +40,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
   return {
     target: 2,
     replicas: 4,
+    from: 1,
     policy: POLICY,
     health: HEALTH,
     swap: 'overlap',

@@ -15,6 +15,7 @@ const instance = (id: string, change: Partial<InstanceStatus> = {}): InstanceSta
   weight: 100,
   routed: true,
   mislabelled: false,
+  swappable: true,
   inFlight: 0,
   acting: null,
   endpoint: { host: '127.0.0.1', port: 4000 },
