@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import type { History } from '../../../src/daemon/client.ts';
+import type { InstanceStatus, ServiceStatus } from '../../../src/daemon/messages.ts';
 import type { Action } from '../../../src/domain/action.ts';
 import type { JournalEntry } from '../../../src/domain/journal.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
@@ -95,18 +96,23 @@ export async function serves(
   replicas = 2,
   idle: (number | null)[] = [],
 ): Promise<void> {
-  const { instances, open, goal } = await place.status();
-  const pool = instances.map(({ revision: its, verified, health, weight, usable }) =>
-    weight > 0 && verified && health === 'healthy' && usable ? its : { idle: its, health, weight },
-  );
-  const serving = Array(replicas).fill(revision);
-  expect({ open: open?.id, serves: goal.revision, pool }).toMatchObject({
+  const { stdout } = await place.cli(['status', '--json']);
+  const [status] = JSON.parse(stdout) as ServiceStatus[];
+  if (!status) throw new Error(`no status: ${stdout}`);
+  const { instances, open, goal } = status;
+  const isServing = ({ weight, verified, health, usable }: InstanceStatus) =>
+    weight > 0 && verified && health === 'healthy' && usable === true;
+  expect({
+    open: open?.id,
+    goal: goal.revision,
+    serving: instances.filter(isServing).map((each) => each.revision),
+    others: instances.filter((each) => !isServing(each)).map(({ revision: its, weight }) => [its, weight]),
+  }).toEqual({
     open: undefined,
-    serves: revision,
-    pool: expect.toSatisfy((all: unknown[]) => all.length === replicas + idle.length),
+    goal: revision,
+    serving: Array(replicas).fill(revision),
+    others: idle.map((its) => [its, 0]),
   });
-  expect(pool.filter((each) => typeof each === 'number')).toEqual(serving);
-  expect(instances.filter(({ weight }) => weight === 0).map((each) => each.revision)).toEqual(idle);
   await nothingOrphaned(place, instances);
 }
 

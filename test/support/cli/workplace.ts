@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { stringify } from 'yaml';
-import { apiClient } from '../../../src/daemon/client.ts';
+import { apiClient, type Client } from '../../../src/daemon/client.ts';
 import type { InstanceStatus, ServiceStatus } from '../../../src/daemon/messages.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
 import type { JournalEntry } from '../../../src/domain/journal.ts';
@@ -70,6 +70,7 @@ export interface Workplace {
   start(args: string[]): Running;
   /** Starts a controller as a user would with `unideploy serve`, and waits until it answers. */
   serve(): Promise<Running>;
+  /** As `unideploy status --json` shows it, asked without a process: tests look often. */
   status(): Promise<ServiceStatus>;
   /** of the controller that answers */
   controllerPid(): Promise<number>;
@@ -134,12 +135,7 @@ export async function openWorkplace(kind: 'files' | 'php' = 'files'): Promise<Wo
       await eventually('the controller answers', async () => (await ping(state)) === running.pid, 30_000);
       return running;
     },
-    async status() {
-      const { stdout } = await workplace.cli(['status', '--json', '--service', 'site']);
-      const [status] = JSON.parse(stdout) as ServiceStatus[];
-      if (!status) throw new Error(`no status: ${stdout}`);
-      return status;
-    },
+    status: () => asked(state, (client) => client.service('site')),
     async controllerPid() {
       const pid = await ping(state);
       if (pid === null) throw new Error('no controller answers');
@@ -214,11 +210,13 @@ function parse(stdout: string): Line[] {
 
 /** Process id of the controller that answers; null when none does. */
 async function ping(state: string): Promise<number | null> {
+  return await asked(state, async (client) => (await client.ping()).pid).catch(() => null);
+}
+
+async function asked<T>(state: string, question: (client: Client) => Promise<T>): Promise<T> {
   const client = apiClient(statePaths(state));
   try {
-    return (await client.ping()).pid;
-  } catch {
-    return null;
+    return await question(client);
   } finally {
     await client.close();
   }
