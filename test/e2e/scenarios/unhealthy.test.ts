@@ -80,7 +80,6 @@ describe('a new revision that is not healthy', () => {
     const told = await story(place, outcome, { ...ROLLED_BACK, code: 'UD_GUEST_UNHEALTHY' });
     expect(Object.keys(ledger.revisions)).toEqual(['v1']);
     expect(did(told, 'admit')).toEqual([]);
-    expect(new Set(entry(told, 'rollback-started').evidence?.answers).size).toBeGreaterThan(1);
     await serves(place, 1);
   });
 
