@@ -97,7 +97,7 @@ function admissions(keep: ObservedInstance[], rollout: RolloutView, now: number)
 }
 
 /** Those without traffic go at once; those with traffic are drained while enough others serve. */
-export function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: RolloutView): Action[] {
+function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: RolloutView): Action[] {
   const floor = Math.max(0, rollout.replicas - bounds(rollout.policy, rollout.replicas).unavailable);
   let available = pool.instances.filter((i) => isAvailable(i) && i.acting !== 'drain').length;
   const actions: Action[] = [];

@@ -152,7 +152,7 @@ class Play {
 }
 
 /** The pool as it stands before the rollout: healthy guests of the first revision, whatever may befall them later. */
-export async function begin(sim: Simulation, scene: Scene, revisions: Revision[]): Promise<void> {
+async function begin(sim: Simulation, scene: Scene, revisions: Revision[]): Promise<void> {
   const [old] = revisions;
   if (!old) throw new Error('there is no first revision');
   const ids = Array.from({ length: scene.before }, (_, n) => `site-1-${n + 1}`);
@@ -201,7 +201,7 @@ async function endOf(sim: Simulation, ended: Rollout): Promise<End> {
 }
 
 /** What a guest really serves: the letters of its image and its code. */
-export function serving(sim: Simulation, { id, image }: VirtualMachine['spec']): string {
+function serving(sim: Simulation, { id, image }: VirtualMachine['spec']): string {
   const { digests } = sim.world.serving(id);
   return `${image.kind === 'kernel' ? image.kernel[0] : ''} ${digests.map((digest) => digest[0]).join()}`;
 }

@@ -11,7 +11,7 @@ import { metric } from '../metrics.ts';
 import { POLICY } from '../revisions.ts';
 
 /** What a measurement comes to. */
-export type Said = 'success' | 'failure' | 'inconclusive' | 'error';
+type Said = 'success' | 'failure' | 'inconclusive' | 'error';
 
 /** Something that happens to a rollout from outside, so many simulated ms after it began. */
 export interface Interruption {
