@@ -1,8 +1,7 @@
 import type { Action } from '../src/domain/action.ts';
 import { bakeGate, type Gate, hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
-import { isAvailable, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
-import { shares } from '../src/domain/shares.ts';
+import type { ObservedInstance, ObservedPool } from '../src/domain/pool.ts';
 import {
   act,
   type Decision,
@@ -14,6 +13,7 @@ import {
   wait,
 } from '../src/domain/strategy.ts';
 import { isFit, isTarget, obstacle } from './failing.ts';
+import { distribution, giveBack } from './portions.ts';
 import { launchesOf, roll, sort } from './rolling.ts';
 import { abandon, evenOut, isLeftOver } from './takeover.ts';
 import { swap } from './volume-swap.ts';
@@ -89,11 +89,10 @@ function settle(pool: ObservedPool, rollout: RolloutView, now: number): Decision
   const gate = shut(rollout, hookGate('post-cutover'), bakeGate(rollout.policy.bake));
   if (gate) return stand(gate);
   // Instances of the very revision that serves are nothing to go back to.
-  const warm =
-    rollout.policy.warm > 0 &&
-    rollout.change !== 'none' &&
-    leave.every(({ state, acting }) => state === 'running' && acting === null);
-  return warm ? done : roll(pool, rollout, now);
+  if (rollout.policy.warm === 0 || rollout.change === 'none') return roll(pool, rollout, now);
+  const dead = leave.filter(({ state, acting }) => state === 'stopped' && acting === null);
+  if (dead.length > 0) return act(...dead.map(({ id }): Action => ({ kind: 'retire', instance: id })));
+  return leave.some(({ acting }) => acting !== null) ? wait('the dead instances to be removed') : done;
 }
 
 function overVolumes(
@@ -188,45 +187,11 @@ function moveOn(
   return stage ? stand(stage.gate) : wait('the traffic to move');
 }
 
-/**
- * On the way back: as much as the old revision's instances can carry without more for each than now, or than in a whole
- * pool; all of it where there are `enough` of them.
- */
-function giveBack(
-  ready: ObservedInstance[],
-  leaving: ObservedInstance[],
-  enough: number,
-  { replicas }: RolloutView,
-): Decision | undefined {
-  if (ready.length === 0 || leaving.length === 0) return undefined;
-  const whole = Math.min(replicas, [...ready, ...leaving].filter(isAvailable).length);
-  const has = shareOf(ready, leaving);
-  const share = ready.length >= Math.min(enough, whole) ? 100 : Math.floor((100 * ready.length) / whole);
-  if (share <= has && ready.every(({ weight }) => weight > 0)) return undefined;
-  const moved = distribution(Math.max(share, has), ready, leaving);
-  return moved && act(moved);
-}
-
-/** The per cent of the requests that these have and the others have not. */
-function shareOf(these: ObservedInstance[], others: ObservedInstance[]): number {
-  const sum = (instances: ObservedInstance[]) => instances.reduce((all, { weight }) => all + weight, 0);
-  return Math.floor((100 * sum(these)) / Math.max(1, sum(these) + sum(others)));
-}
-
 /** Into the table without a share: preview requests reach them, and a shift has something to shift to. */
 function toTheTable(fresh: ObservedInstance[], rollout: RolloutView, now: number): Action[] {
   return fresh
     .filter((i) => !i.routed && i.acting === null && isFit(i, rollout, now))
     .map((i) => ({ kind: 'admit', instance: i.id, weight: 0 }));
-}
-
-/** The shift after which the new instances have `share` per cent of the requests; undefined where they have. */
-function distribution(share: number, fresh: ObservedInstance[], old: ObservedInstance[]): Action | undefined {
-  const weights = shares(share, fresh.length, old.length);
-  const wanted = (instances: ObservedInstance[], weight: number) =>
-    instances.filter((i) => i.weight !== weight).map(({ id }) => [id, weight]);
-  const differing = [...wanted(fresh, weights.fresh), ...wanted(old, weights.old)];
-  return differing.length > 0 ? { kind: 'shift', weights: Object.fromEntries(differing) } : undefined;
 }
 
 function partOf(pool: number, { size }: { size: number }): number {

@@ -58,30 +58,33 @@ function checkVerified({ sim, revisions, scene, fates, object }: Stage, route: R
     object(`traffic for ${instance}, which flaps`);
 }
 
-function checkCapacity({ scene, sim, fates, rollout, object }: Stage, table: RoutingTable): void {
+function checkCapacity(stage: Stage, table: RoutingTable): void {
+  const { scene, sim, fates, object } = stage;
   if (table.hold) return;
-  const struck = [...fates].filter(([, fate]) => fate?.endsWith('-after-health')).length;
-  const serves = table.routes.filter(
-    ({ instance, weight }) => weight > 0 && sim.world.serving(instance).ok,
-  ).length;
-  const { strategy, id } = rollout();
-  const own = floorOf(scene, strategy);
-  // One that takes over begins with a pool from which the one before has taken what that one may.
-  const must = id === 3 ? own + floorOf(scene, scene.strategy) - Math.min(scene.before, scene.after) : own;
+  const isWell = (instance: string) => sim.world.serving(instance).ok;
+  const struck = [...fates].filter(([id, fate]) => fate?.endsWith('-after-health') && !isWell(id)).length;
+  const serves = table.routes.filter(({ instance, weight }) => weight > 0 && isWell(instance)).length;
+  const { id, strategy, direction } = stage.rollout();
+  const goesBack = direction === 'back';
+  const own = floorOf(scene, strategy, id === 3 ? scene.third.change : scene.change, goesBack);
+  const size = Math.min(scene.before, scene.after);
+  // One that takes over begins with a pool from which the one before has taken what that one may, in either direction.
+  const before = id === 3 ? floorOf(scene, scene.strategy, scene.change, true) : size;
+  const must = own + before - size;
   if (serves + struck < must) object(`${serves} serve, ${must} must`);
 }
 
 /** What strategies/README.md promises. */
-function floorOf(scene: Scene, strategy: string): number {
-  const { before, after, policy, swap, change, third } = scene;
+function floorOf(scene: Scene, strategy: string, change: Scene['change'], goesBack: boolean): number {
+  const { before, after, policy, swap } = scene;
   const size = Math.min(before, after);
   const unavailable = Math.max(bounds(policy, before).unavailable, bounds(policy, after).unavailable);
-  const volumes = change === 'volumes' || third.change === 'volumes';
+  const rolls = strategy === 'rolling' || goesBack || before !== after ? size - unavailable : size;
   if (strategy === 'recreate') return 0;
-  if (strategy === 'rolling' || !volumes) return size - unavailable;
-  if (strategy === 'blue-green') return Math.min(Math.floor(before / 2), size - unavailable);
-  const aside = strategy === 'canary' || swap === 'replace' ? 1 : 0;
-  return size - Math.max(aside, unavailable);
+  if (change !== 'volumes') return rolls;
+  if (strategy === 'blue-green') return Math.min(Math.floor(before / 2), rolls);
+  const aside = strategy === 'canary' || swap === 'replace' ? Math.max(1, unavailable) : 0;
+  return Math.min(rolls, size - aside);
 }
 
 /** Clients of a blue-green rollout meet one revision, on the way forward. */

@@ -68,6 +68,16 @@ describe('blue-green over images', () => {
     );
   });
 
+  it('keeps those warm that live, though one of them has died', () => {
+    const kept = view({ policy: { ...policy, warm: 1000 } });
+    const [one, ...others] = blue(0);
+    const dead = { ...(one ?? instance('blue-1', 1)), state: 'stopped' as const };
+    expect(blueGreen.next(pool(dead, ...others, ...green({ weight: 100 })), kept, NOW)).toEqual(
+      act({ kind: 'retire', instance: 'blue-1' }),
+    );
+    expect(blueGreen.next(pool(...others, ...green({ weight: 100 })), kept, NOW)).toEqual(done);
+  });
+
   it('leaves nothing warm after a restart: the old instances are of the very revision that serves', () => {
     const renewed = view({ policy: { ...policy, warm: 1000 }, change: 'none', from: 2, renew: 1000 });
     const old = instances(4, 'blue', 2).map((one) => ({ ...one, weight: 0 }));
