@@ -152,7 +152,7 @@ class Play {
 }
 
 /** The pool as it stands before the rollout: healthy guests of the first revision, whatever may befall them later. */
-async function begin(sim: Simulation, scene: Scene, revisions: Revision[]): Promise<void> {
+export async function begin(sim: Simulation, scene: Scene, revisions: Revision[]): Promise<void> {
   const [old] = revisions;
   if (!old) throw new Error('there is no first revision');
   const ids = Array.from({ length: scene.before }, (_, n) => `site-1-${n + 1}`);
