@@ -78,7 +78,10 @@ export class Monitor {
     return answers;
   }
 
-  /** Asks again and again until the instance is healthy and proves itself; false when `deadline` ms have passed. */
+  /**
+   * Asks again and again until the instance is healthy and proves itself, twice in a row: the first time its health may
+   * have been asked before a volume came into force, and the proof after. False when `deadline` ms have passed.
+   */
   async until(
     machine: VirtualMachine,
     expected: Proof[],
@@ -86,9 +89,12 @@ export class Monitor {
     deadline: number,
   ): Promise<boolean> {
     const end = this.#clock.now() + deadline;
-    for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
+    const holds = async () => {
       const answers = await this.ask(machine, policy);
-      if (answers.healthy && proven(expected, answers.bodies)) return true;
+      return answers.healthy && proven(expected, answers.bodies);
+    };
+    for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
+      if ((await holds()) && (expected.length === 0 || (await holds()))) return true;
       if (this.#clock.now() >= end) return false;
       await this.#clock.sleep(pause);
     }

@@ -37,11 +37,17 @@ export async function story(place: Workplace, outcome: Outcome, ending: Ending):
   });
   const { rollout, journal } = await recordsOf(place, last.rollout ?? 0);
   expect(rollout).toMatchObject({ state });
-  const end = journal.at(-1);
-  if (state === 'open') expect(end?.event).not.toBe('rollout-finished');
-  else expect(end).toMatchObject({ event: 'rollout-finished', verdict: state, reason: rollout.reason });
+  const end = journal.findIndex(({ event }) => event === 'rollout-finished');
+  if (state === 'open') expect(end).toBe(-1);
+  else expect(journal[end]).toMatchObject({ verdict: state, reason: rollout.reason });
+  // after its end nothing happens any more, but that warm instances go when their time is over
+  expect(journal.slice(end < 0 ? journal.length : end + 1).filter((each) => !isRetirement(each))).toEqual([]);
   if (code !== null && state === ending.result) expect(rollout.reason).toEqual(last.error);
   return { rollout, journal };
+}
+
+function isRetirement(entry: JournalEntry): boolean {
+  return 'action' in entry && entry.action.kind === 'retire';
 }
 
 /** The history's and the journal's word on a rollout. */
