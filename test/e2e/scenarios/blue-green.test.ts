@@ -36,9 +36,10 @@ async function anotherInitrd(name: string): Promise<string> {
 describe('blue and green', () => {
   it('switch back when green dies in the bake time: blue is warm, and nobody waits for a boot', async () => {
     await prepare(place, 'v2', { boot: 'test.image=2', rollout: { strategy: 'blue-green', bake: '20s' } });
-    const [outcome, ledger] = await underLoad(place, async () => {
+    const [outcome, ledger] = await underLoad(place, async (sees) => {
       const rollout = following(place, ['rollout']);
       await rollout.hears('gate-reached', ({ gate }) => gate === 'bake');
+      await sees('v2');
       await misbehave(place, 'site-2-1', 'dies-after:500');
       return await rollout.outcome;
     });

@@ -41,15 +41,12 @@ describe('abort', () => {
   });
 
   it.each([
-    ['while the first guest is launched', (it: Happened) => it.event === 'action-started'],
-    ['at the gate of the canary', (it: Happened) => it.event === 'gate-reached'],
-  ])('%s takes the canary away, and no request fails', async (_when, moment) => {
+    ['while the first guest is launched', 'action-started'],
+    ['at the gate of the canary', 'gate-reached'],
+  ] as const)('%s takes the canary away, and no request fails', async (_when, moment) => {
     await prepare(place, 'v2', half('2'));
-    const [told, ledger] = await underLoad(place, () => abortWhen(moment));
+    const [told] = await underLoad(place, () => abortWhen(moment));
     expect(did(told, 'retire', 'rollback-started')).toEqual(did(told, 'launch'));
-    expect(Object.keys(ledger.revisions).filter((name) => name !== 'v1')).toEqual(
-      did(told, 'admit').length > 0 ? ['v2'] : [],
-    );
     await serves(place, 1);
   });
 
@@ -58,8 +55,8 @@ describe('abort', () => {
       boot: 'test.image=3',
       rollout: { strategy: 'canary', canary: { steps: [{ weight: '50%' }] }, bake: '1m' },
     });
-    const [told, ledger] = await underLoad(place, () =>
-      abortWhen((it) => it.event === 'gate-reached' && it.gate === 'bake'),
+    const [told, ledger] = await underLoad(place, (sees) =>
+      abortWhen('gate-reached', () => sees('v3'), 'bake'),
     );
     expect(did(told, 'launch', 'rollback-started')).toEqual([]);
     expect(Object.keys(ledger.revisions)).toEqual(['v1', 'v3']);
@@ -70,9 +67,14 @@ describe('abort', () => {
 type Happened = Story['journal'][number];
 
 /** Begins a rollout, aborts it at a moment by another command, and sees that both tell the same. */
-async function abortWhen(moment: (entry: Happened) => boolean): Promise<Story> {
+async function abortWhen(
+  moment: 'action-started' | 'gate-reached',
+  ready = async () => {},
+  at?: string,
+): Promise<Story> {
   const rollout = following(place, ['rollout', '--on-gate', 'wait']);
-  await Promise.any([rollout.hears('action-started', moment), rollout.hears('gate-reached', moment)]);
+  await rollout.hears(moment, (it) => it.event !== 'gate-reached' || at === undefined || it.gate === at);
+  await ready();
   const told = await story(place, await place.cli(['abort', '--json']), ABORTED);
   expect(entry(told, 'ordered')).toMatchObject({ how: 'abort', by: 'a test' });
   await story(place, await rollout.outcome, { ...ABORTED, exitCode: 3, code: 'UD_ABORTED' });
@@ -127,7 +129,8 @@ describe('a newer revision while one is half out', () => {
 
   it('takes over: the newest wins, and those of the middle go when their traffic has', async () => {
     const middle = (await place.status()).open?.id ?? 0;
-    const [[told, left], ledger] = await underLoad(place, async () => {
+    const [[told, left], ledger] = await underLoad(place, async (sees) => {
+      await sees('v4');
       const waiting = following(place, ['wait']);
       const newest = await place.cli(['rollout', '--supersede', '--json']);
       const taken = await story(place, newest, PAUSED);

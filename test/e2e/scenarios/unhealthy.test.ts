@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { instancesOf } from '../../../src/domain/action.ts';
 import { type Following, following } from '../../support/cli/following.ts';
-import { freeze, misbehave, thaw } from '../../support/cli/misbehave.ts';
+import { freeze, misbehave } from '../../support/cli/misbehave.ts';
+import { end } from '../../support/cli/processes.ts';
 import { refusal } from '../../support/cli/refusal.ts';
 import { prepare } from '../../support/cli/revisions.ts';
 import { did, entry, serves, story } from '../../support/cli/story.ts';
@@ -67,12 +68,12 @@ describe('a new revision that is not healthy', () => {
   it('is never let in while it flaps', async () => {
     await prepare(place, 'flapping', {
       boot: 'test.image=flapping',
-      health: { timeout: '200ms', unhealthy: 2, deadline: '10s' },
+      health: { timeout: '200ms', unhealthy: 2, deadline: '12s' },
       rollout: { strategy: 'rolling', minHealthy: '2s' },
     });
     const [outcome, ledger] = await underLoad(place, async () => {
       const rollout = following(place, ['rollout']);
-      const flapping = flap(place, await launched(rollout));
+      const flapping = flap(await freeze(place, await launched(rollout)));
       await rollout.hears('rollback-started');
       await flapping.stop();
       return await rollout.outcome;
@@ -125,17 +126,18 @@ async function launched(rollout: Following): Promise<string> {
   return instancesOf(action)[0] ?? '';
 }
 
-/** Has a guest hang for a moment again and again. */
-function flap(at: Workplace, instance: string): { stop: () => Promise<void> } {
+/** Has a guest hang for a moment again and again, until it is stopped or the guest has gone. */
+function flap(pid: number): { stop: () => Promise<void> } {
   let going = true;
   const beat = () => new Promise((resolve) => setTimeout(resolve, 700));
   const loop = async () => {
     while (going) {
+      end(pid, 'SIGCONT');
       await beat();
-      await freeze(at, instance);
+      end(pid, 'SIGSTOP');
       await beat();
-      await thaw(at, instance);
     }
+    end(pid, 'SIGCONT');
   };
   const ended = loop();
   return {

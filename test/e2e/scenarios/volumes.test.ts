@@ -113,9 +113,10 @@ describe('blue and green of a code volume', () => {
     const from = await serving();
     const waits = at === 'bake' ? { bake: '1m' } : { promotion: '1m' };
     await code(`aborted-${at}`, { ...BLUE_GREEN, ...waits });
-    const [, ledger] = await underLoad(place, async () => {
+    const [, ledger] = await underLoad(place, async (sees) => {
       const rollout = following(place, ['rollout']);
       await rollout.hears('gate-reached', ({ gate }) => gate === at);
+      if (at === 'bake') await sees('aborted-bake');
       await story(place, await place.cli(['abort', '--json']), aborted(from));
       const ended = await rollout.outcome;
       await story(place, ended, { ...aborted(from), exitCode: 3, code: 'UD_ABORTED' });

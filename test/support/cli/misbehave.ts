@@ -1,4 +1,5 @@
 import { eventually } from '../qemu/asking.ts';
+import { end } from './processes.ts';
 import type { Workplace } from './workplace.ts';
 
 /** Has one guest misbehave, at its own port: `never-healthy`, `dies-after:100`. */
@@ -11,18 +12,17 @@ export async function misbehave(place: Workplace, instance: string, fault: strin
   if (status !== 200) throw new Error(`${instance} answered ${status} to ${fault}`);
 }
 
-/** Stops the process of a guest as soon as there is one: to everybody else it hangs. */
-export async function freeze(place: Workplace, instance: string): Promise<void> {
-  let pid: number | undefined;
+/**
+ * Stops the process of a guest as soon as there is one: to everybody else it hangs.
+ * @returns its process id
+ */
+export async function freeze(place: Workplace, instance: string): Promise<number> {
+  let pid = 0;
   const started = async () => {
-    pid = (await place.guestPids())[instance];
-    return pid !== undefined;
+    pid = (await place.guestPids())[instance] ?? 0;
+    return pid > 0;
   };
   await eventually(`${instance} runs`, started, 10_000, 5);
-  process.kill(pid ?? 0, 'SIGSTOP');
-}
-
-export async function thaw(place: Workplace, instance: string): Promise<void> {
-  const pid = (await place.guestPids())[instance];
-  if (pid !== undefined) process.kill(pid, 'SIGCONT');
+  end(pid, 'SIGSTOP');
+  return pid;
 }

@@ -3,10 +3,13 @@ import { failedOf, type Ledger } from '../http/load.ts';
 import { eventually } from '../qemu/asking.ts';
 import type { Workplace } from './workplace.ts';
 
+/** Waits until a client has had an answer of this code, by its name. */
+type Sees = (revision: string) => Promise<void>;
+
 /** Does something while clients send requests, before, during and after it, and expects that not one of them failed. */
 export async function underLoad<T>(
   place: Workplace,
-  act: () => Promise<T>,
+  act: (sees: Sees) => Promise<T>,
   path = '/',
   rate?: number,
 ): Promise<[T, Ledger]> {
@@ -20,7 +23,7 @@ export async function underLoad<T>(
  */
 export async function counted<T>(
   place: Workplace,
-  act: () => Promise<T>,
+  act: (sees: Sees) => Promise<T>,
   path = '/',
   rate?: number,
 ): Promise<[T, Ledger]> {
@@ -29,9 +32,12 @@ export async function counted<T>(
     const enough = load.ledger.ok + 10;
     await eventually('10 more answers', () => load.ledger.ok + failedOf(load.ledger) >= enough);
   };
+  const sees: Sees = async (revision) => {
+    await eventually(`an answer of ${revision}`, () => (load.ledger.revisions[revision] ?? 0) > 0);
+  };
   const work = async () => {
     await more();
-    const result = await act();
+    const result = await act(sees);
     await more();
     return result;
   };
