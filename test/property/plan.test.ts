@@ -47,9 +47,11 @@ describe('a plan, with any strategy, when nothing goes wrong', () => {
     );
   });
 
-  it('is what then happens to each instance, however long things take', async () => {
+  // Which of the instances that are too many has been swapped, or let in once more, before it goes is a matter of time.
+  it('is what then happens to each instance of a pool that keeps its size, however long things take', async () => {
+    const sameSize = quiet.map((scene) => ({ ...scene, after: scene.before }));
     await fc.assert(
-      fc.asyncProperty(quiet, async (scene) => {
+      fc.asyncProperty(sameSize, async (scene) => {
         const { entries } = await play(attended(scene), () => {});
         expect(byInstance(await planned(attended(scene)))).toEqual(byInstance(entries));
       }),
