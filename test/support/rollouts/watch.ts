@@ -66,8 +66,11 @@ function checkCapacity(stage: Stage, table: RoutingTable): void {
   const serves = table.routes.filter(({ instance, weight }) => weight > 0 && isWell(instance)).length;
   const { id, strategy, direction } = stage.rollout();
   const goesBack = direction === 'back';
-  const own = floorOf(scene, strategy, id === 3 ? scene.third.change : scene.change, goesBack);
   const size = Math.min(scene.before, scene.after);
+  const third = { ...scene, before: size };
+  const forward = floorOf(scene, strategy, id === 3 ? scene.third.change : scene.change, goesBack);
+  // The one before may have taken the pool to its new size already, which is then what halves are halves of.
+  const own = id === 3 ? Math.min(forward, floorOf(third, strategy, scene.third.change, goesBack)) : forward;
   // One that takes over begins with a pool from which the one before has taken what that one may, in either direction.
   const before = id === 3 ? floorOf(scene, scene.strategy, scene.change, true) : size;
   const must = own + before - size;
