@@ -75,6 +75,8 @@ class Run {
   #waitingFor = '';
   #evidence: Evidence | null = null;
   #blindSince: number | null = null;
+  /** it is done, and instances stay that are no part of its goal */
+  #leaves = false;
   /** the hooks of a rollback, which nothing waits for until the end */
   #onRollback: Promise<void> = Promise.resolve();
 
@@ -205,6 +207,7 @@ class Run {
         break;
       }
       case 'done':
+        this.#leaves = pool.instances.length > goal(this.#rollout).replicas;
         if (this.#acting.size === 0) await this.#finish(null);
     }
     await this.#release(pool);
@@ -395,14 +398,15 @@ class Run {
     const endedAt = clock.now();
     const target = this.#target();
     this.#rollout = { ...standStill(this.#rollout, false, endedAt), state: ended, reason, endedAt };
-    store.closeRollout(this.#rollout, {
+    const happening: Happening = {
       event: 'rollout-finished',
       verdict: ended,
       reason,
       ms: endedAt - this.#rollout.startedAt,
       evidence,
       verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
-    });
+    };
+    store.closeRollout(this.#rollout, happening, this.#leaves);
     this.#parts.onJournal(this.#id);
   }
 

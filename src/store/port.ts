@@ -32,8 +32,12 @@ export interface RolloutStore {
   /** what people have told the rollout after position `after` of the journal, oldest first */
   orders(rollout: number, after: number): OrderEntry[];
   append(rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry;
-  /** Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable. */
-  closeRollout(rollout: Rollout, happening: Happening): void;
+  /**
+   * Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable.
+   *
+   * @param leaves instances stay without traffic, for as long as the policy keeps them warm
+   */
+  closeRollout(rollout: Rollout, happening: Happening, leaves: boolean): void;
   removeService(name: string): void;
 
   /** The last table given to the data plane, to give again to a new one. */

@@ -145,14 +145,13 @@ export function sqliteStore(file: string): Store {
       ),
     openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
-    closeRollout(rollout, happening) {
+    closeRollout(rollout, happening, leaves) {
       const { id, service, policy, health, to, endedAt, state } = rollout;
       db.transaction(() => {
         updateRollout(rollout);
         append(rollout, endedAt ?? rollout.since, happening);
         if (state !== 'succeeded') return;
-        const warm =
-          policy.warm > 0 && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
+        const warm = leaves && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
         putService({ name: service, goal: to, policy, health, warm });
         sql('update revisions set stable_at = ? where service = ? and number = ?').run(
           endedAt,

@@ -165,14 +165,15 @@ export async function openStage() {
     finish(rollout: Rollout, verdict: Verdict, reason: ErrorReport | null = null) {
       const ended = { ...rollout, state: verdict, endedAt: Date.now(), reason };
       const ms = ended.endedAt - rollout.startedAt;
-      store.closeRollout(ended, {
+      const last: Happening = {
         event: 'rollout-finished',
         verdict,
         reason,
         ms,
         evidence: null,
         verified: true,
-      });
+      };
+      store.closeRollout(ended, last, false);
       onJournal(rollout.id);
     },
     /** So many commands read a journal as it is written. */

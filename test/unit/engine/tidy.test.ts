@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Happening } from '../../../src/domain/journal.ts';
+import type { StrategyName } from '../../../src/domain/policy.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
 import { Tidier } from '../../../src/engine/tidy.ts';
@@ -19,8 +20,8 @@ const FINISHED: Happening = {
   verified: true,
 };
 
-/** A service whose blue instances were left warm when green took over. */
-async function warm() {
+/** A service whose blue instances were left warm when green took over, if the strategy does so. */
+async function warm(strategy: StrategyName = 'blue-green') {
   const sim = await world([...IMAGES], 2);
   const store = sqliteStore(':memory:');
   for (const one of IMAGES) store.addRevision(one);
@@ -34,8 +35,8 @@ async function warm() {
     return store.openRollout(fresh);
   };
   const first = opened({ from: goalOf(null, 0), to: goalOf(1, 2) });
-  store.closeRollout({ ...first, state: 'succeeded', endedAt: 0 }, FINISHED);
-  const { id } = opened({ strategy: 'blue-green', policy: { ...POLICY, warm: WARM } });
+  store.closeRollout({ ...first, state: 'succeeded', endedAt: 0 }, FINISHED, true);
+  const { id } = opened({ strategy, policy: { ...POLICY, warm: WARM } });
   const { state } = await sim.clock.until(runRollout(parts, id));
   const ids = async () => (await sim.world.hypervisor.list()).map(({ spec }) => spec.id);
   const look = async () => {
@@ -56,6 +57,13 @@ describe('warm instances', () => {
     expect(await look()).toEqual(['site-2-1', 'site-2-2']);
     expect(store.service('site')?.warm).toBeNull();
     expect((await sim.dataPlane.status())[0]?.routes).toHaveLength(2);
+  });
+
+  it('are none where the strategy has left none, whatever the policy says', async () => {
+    const { state, look, store } = await warm('rolling');
+    expect(state).toBe('succeeded');
+    expect(store.service('site')?.warm).toBeNull();
+    expect(await look()).toHaveLength(2);
   });
 
   it('are left alone while a rollout is under way, which may want them', async () => {
