@@ -298,7 +298,7 @@ interface Asked {
 }
 
 /** Nobody looks at these while they move: they stand at no gate. */
-const UNGATED: RolloutKind[] = ['rollback', 'scale', 'down'];
+const UNGATED: RolloutKind[] = ['rollback', 'restart', 'scale', 'down'];
 
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };

@@ -98,7 +98,7 @@ function resolve(amount: Amount, replicas: number, round: (n: number) => number)
   return typeof amount === 'number' ? amount : round((Number.parseFloat(amount) * replicas) / 100);
 }
 
-/** The policy of a movement that nobody has to look at: to another number of instances, or back to what ran before. */
+/** The policy of a movement that nobody has to look at: to another number of instances, to new ones of the same revision, or back to what ran before. */
 export function ungated(policy: RolloutPolicy): RolloutPolicy {
   const hooks = { ...NO_HOOKS, 'post-rollout': policy.hooks['post-rollout'] };
   return { ...policy, batchWait: 0, promotion: 0, steps: [], bake: 0, hooks, analysis: null };
