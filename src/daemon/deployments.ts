@@ -3,7 +3,7 @@ import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import { canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
-import { type Goal, type RolloutKind, underWay } from '../domain/rollout.ts';
+import { type Goal, isByConfig, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
@@ -170,7 +170,7 @@ export class Deployments {
       from,
       to,
       strategy: choose(policy.strategy, kind, source, target),
-      policy: UNGATED.includes(kind) ? ungated(policy) : policy,
+      policy: isByConfig(kind) ? policy : ungated(policy),
       health,
       direction: 'forward',
       state: 'open',
@@ -296,9 +296,6 @@ interface Asked {
   force?: boolean;
   among?: number[];
 }
-
-/** Nobody looks at these while they move: they stand at no gate. */
-const UNGATED: RolloutKind[] = ['rollback', 'restart', 'scale', 'down'];
 
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };

@@ -9,6 +9,11 @@ export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted' | 'supe
 /** What somebody asked for. */
 export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down';
 
+/** Whether such a rollout moves by the policy of a config. The others stand at no gate, and the service keeps the policy that it has. */
+export function isByConfig(kind: RolloutKind): boolean {
+  return kind === 'rollout' || kind === 'up';
+}
+
 /** Where the pool of a service is to be: a revision on so many instances, reached by clients there and in this way. */
 export interface Goal {
   /** null: no instance */

@@ -1,7 +1,7 @@
 import Database from 'libsql';
 import { type Happening, isOrder, type JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
-import type { Rollout } from '../domain/rollout.ts';
+import { isByConfig, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import { readRollout, readService, readTable } from './earlier.ts';
 import type { Service, Store } from './port.ts';
@@ -146,13 +146,16 @@ export function sqliteStore(file: string): Store {
     openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
     closeRollout(rollout, happening, leaves) {
-      const { id, service, policy, health, to, endedAt, state } = rollout;
+      const { id, kind, service, policy, health, to, endedAt, state } = rollout;
       db.transaction(() => {
         updateRollout(rollout);
         append(rollout, endedAt ?? rollout.since, happening);
         if (state !== 'succeeded') return;
         const warm = leaves && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
-        putService({ name: service, goal: to, policy, health, warm });
+        const own = isByConfig(kind)
+          ? null
+          : body(readService, 'select body from services where name = ?', service);
+        putService({ name: service, goal: to, policy: own?.policy ?? policy, health, warm });
         sql('update revisions set stable_at = ? where service = ? and number = ?').run(
           endedAt,
           service,

@@ -54,6 +54,19 @@ describe('a store', () => {
     store.close();
   });
 
+  it('keeps the policy of a service through what moves by another: a scale stands at no gate, the next rollout does', () => {
+    const store = reopened();
+    const [open] = store.openRollouts();
+    if (!open) expect.fail();
+    const end = { ...open, state: 'succeeded' as const, endedAt: 9, policy: { ...POLICY, bake: 60_000 } };
+    const last = { event: 'rollout-resumed', controller: 1 } as const;
+    store.closeRollout(end, last, false);
+    expect(store.service('site')?.policy.bake).toBe(60_000);
+    store.closeRollout({ ...end, kind: 'scale', policy: POLICY }, last, false);
+    expect(store.service('site')?.policy.bake).toBe(60_000);
+    store.close();
+  });
+
   it('that was written before there was anything to say about that is read with what was so then', () => {
     const store = reopened((db) => {
       db.exec("update services set body = json_remove(body, '$.goal.traffic')");
