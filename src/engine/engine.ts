@@ -6,7 +6,7 @@ import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
-import { type Difference, difference, proofs, type Revision, swapMode } from '../domain/revision.ts';
+import { proofs } from '../domain/revision.ts';
 import {
   goal,
   overdue,
@@ -16,7 +16,7 @@ import {
   type Verdict,
   verdict,
 } from '../domain/rollout.ts';
-import type { RolloutView, Strategy } from '../domain/strategy.ts';
+import type { Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
@@ -28,6 +28,7 @@ import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.t
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
+import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
 const OBSERVE_AT_LEAST_EVERY = 250;
@@ -169,7 +170,12 @@ class Run {
 
   async #observe(acting: ReadonlyMap<string, Action['kind']>): Promise<ObservedPool> {
     const now = this.#parts.clock.now();
-    const pool = await observe(this.#parts, this.#rollout.service, this.#candidates(), acting);
+    const pool = await observe(
+      this.#parts,
+      this.#rollout.service,
+      candidatesOf(this.#rollout, this.#parts.store),
+      acting,
+    );
     const unseen = [...acting].filter(
       ([id, kind]) => kind === 'launch' && !pool.instances.some((i) => i.id === id),
     );
@@ -181,7 +187,7 @@ class Run {
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
     await this.#relabel(pool);
-    const decision = this.#strategy.next(pool, this.#view(), now);
+    const decision = this.#strategy.next(pool, viewOf(this.#rollout, this.#parts.store), now);
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
       case 'act':
@@ -396,7 +402,7 @@ class Run {
   #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
     const { store, clock } = this.#parts;
     const endedAt = clock.now();
-    const target = this.#target();
+    const target = targetOf(this.#rollout, store);
     this.#rollout = { ...standStill(this.#rollout, false, endedAt), state: ended, reason, endedAt };
     const happening: Happening = {
       event: 'rollout-finished',
@@ -452,51 +458,9 @@ class Run {
   }
 
   #task(): Task {
-    const volumes = this.#candidates().flatMap((revision) => revision.volumes);
-    return { ...this.#parts, rollout: this.#rollout, target: this.#target(), volumes };
-  }
-
-  #view(): RolloutView {
-    const { service, policy, health, since, launches, direction, renew, gates } = this.#rollout;
-    const { revision, replicas } = goal(this.#rollout);
-    const target = this.#target();
-    return {
-      target: revision,
-      replicas,
-      from: this.#rollout.from.revision,
-      policy,
-      health,
-      swap: swapMode(target),
-      direction,
-      change: this.#change(),
-      since,
-      renew: direction === 'forward' ? renew : null,
-      passed: Object.fromEntries(
-        Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
-      ),
-      freshId: (ordinal) => `${service}-${this.#id}-${launches + ordinal + 1}`,
-    };
-  }
-
-  #change(): Difference {
-    const from = this.#revision(this.#rollout.from.revision);
-    const to = this.#revision(this.#rollout.to.revision);
-    return from && to ? difference(from, to) : 'image';
-  }
-
-  #target(): Revision | null {
-    return this.#revision(goal(this.#rollout).revision);
-  }
-
-  /** The goal's revision first: of two that are alike an instance counts as the goal's. */
-  #candidates(): Revision[] {
-    const { from, to, among } = this.#rollout;
-    const numbers = new Set([goal(this.#rollout).revision, from.revision, to.revision, ...among]);
-    return [...numbers].map((number) => this.#revision(number)).filter((revision) => revision !== null);
-  }
-
-  #revision(number: number | null): Revision | null {
-    return number === null ? null : this.#parts.store.revision(this.#rollout.service, number);
+    const { store } = this.#parts;
+    const volumes = candidatesOf(this.#rollout, store).flatMap((revision) => revision.volumes);
+    return { ...this.#parts, rollout: this.#rollout, target: targetOf(this.#rollout, store), volumes };
   }
 
   #journal(happening: Happening): void {

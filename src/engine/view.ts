@@ -1,0 +1,50 @@
+import { type Difference, difference, type Revision, swapMode } from '../domain/revision.ts';
+import { goal, type Rollout } from '../domain/rollout.ts';
+import type { RolloutView } from '../domain/strategy.ts';
+import type { RolloutStore } from '../store/port.ts';
+
+type Revisions = Pick<RolloutStore, 'revision'>;
+
+/** What a strategy is told of a rollout. */
+export function viewOf(rollout: Rollout, store: Revisions): RolloutView {
+  const { id, service, policy, health, since, launches, direction, from, renew, gates } = rollout;
+  const { revision, replicas } = goal(rollout);
+  return {
+    target: revision,
+    replicas,
+    from: from.revision,
+    policy,
+    health,
+    swap: swapMode(targetOf(rollout, store)),
+    direction,
+    change: changeOf(rollout, store),
+    since,
+    renew: direction === 'forward' ? renew : null,
+    passed: Object.fromEntries(
+      Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
+    ),
+    freshId: (ordinal) => `${service}-${id}-${launches + ordinal + 1}`,
+  };
+}
+
+/** The revision that it moves to in its present direction; null: no instance is to be left. */
+export function targetOf(rollout: Rollout, store: Revisions): Revision | null {
+  return find(rollout, goal(rollout).revision, store);
+}
+
+/** What its instances may be of. The goal's revision first: of two that are alike an instance counts as the goal's. */
+export function candidatesOf(rollout: Rollout, store: Revisions): Revision[] {
+  const { from, to, among } = rollout;
+  const numbers = new Set([goal(rollout).revision, from.revision, to.revision, ...among]);
+  return [...numbers].map((number) => find(rollout, number, store)).filter((revision) => revision !== null);
+}
+
+function changeOf(rollout: Rollout, store: Revisions): Difference {
+  const from = find(rollout, rollout.from.revision, store);
+  const to = find(rollout, rollout.to.revision, store);
+  return from && to ? difference(from, to) : 'image';
+}
+
+function find({ service }: Rollout, number: number | null, store: Revisions): Revision | null {
+  return number === null ? null : store.revision(service, number);
+}
