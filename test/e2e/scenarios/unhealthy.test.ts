@@ -5,17 +5,16 @@ import { freeze, misbehave } from '../../support/cli/misbehave.ts';
 import { end } from '../../support/cli/processes.ts';
 import { refusal } from '../../support/cli/refusal.ts';
 import { prepare } from '../../support/cli/revisions.ts';
+import { running } from '../../support/cli/running.ts';
 import { did, entry, serves, story } from '../../support/cli/story.ts';
 import { takeDown } from '../../support/cli/take-down.ts';
 import { underLoad } from '../../support/cli/under-load.ts';
-import { openWorkplace, type Workplace } from '../../support/cli/workplace.ts';
+import type { Workplace } from '../../support/cli/workplace.ts';
 
 let place: Workplace;
 
 beforeAll(async () => {
-  place = await openWorkplace();
-  await prepare(place, 'v1');
-  expect(await place.cli(['up'])).toMatchObject({ exitCode: 0, stderr: '' });
+  place = await running('v1');
 });
 
 afterAll(() => takeDown(place));

@@ -4,17 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { githubRenderer } from '../../../src/cli/render/github.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
-import { journalOf, ROLLED_BACK, STARTED, sink, TURNED, UNHEALTHY } from './journal.ts';
-
-const RESULT: Result = {
-  result: 'rolled-back',
-  exitCode: 3,
-  service: 'site',
-  rollout: 2,
-  revision: 1,
-  ms: 61_500,
-  error: UNHEALTHY,
-};
+import { journalOf, RESULT, ROLLED_BACK, STARTED, sink, TURNED, UNHEALTHY } from './journal.ts';
 
 let folder: string;
 

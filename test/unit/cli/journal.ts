@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import type { Result } from '../../../src/cli/render/renderer.ts';
 import type { Happening, JournalEntry } from '../../../src/domain/journal.ts';
 import type { ErrorReport } from '../../../src/errors.ts';
 
@@ -59,3 +60,14 @@ export function sink(): { stream: PassThrough; text: () => string } {
   let text = '';
   return { stream, text: () => (text += stream.read()?.toString() ?? '') };
 }
+
+/** As the command tells it that has followed it. */
+export const RESULT: Result = {
+  result: 'rolled-back',
+  exitCode: 3,
+  service: 'site',
+  rollout: 2,
+  revision: 1,
+  ms: 61_500,
+  error: UNHEALTHY,
+};

@@ -3,7 +3,7 @@ import { linesRenderer } from '../../../src/cli/render/lines.ts';
 import { describe as tell } from '../../../src/cli/render/words.ts';
 import type { Measured } from '../../../src/domain/analysis.ts';
 import type { Happening } from '../../../src/domain/journal.ts';
-import { journalOf, ROLLED_BACK, STARTED, sink, TURNED, UNHEALTHY } from './journal.ts';
+import { journalOf, RESULT, ROLLED_BACK, STARTED, sink, TURNED, UNHEALTHY } from './journal.ts';
 
 const measured: Measured = {
   metric: 'error-rate',
@@ -93,15 +93,7 @@ describe('a rollout that failed', () => {
     const errors = sink();
     const renderer = linesRenderer(stream, errors.stream);
     for (const entry of journalOf(STARTED, TURNED, ROLLED_BACK)) renderer.entry(entry);
-    renderer.end({
-      result: 'rolled-back',
-      exitCode: 3,
-      service: 'site',
-      rollout: 2,
-      revision: 1,
-      ms: 61_500,
-      error: UNHEALTHY,
-    });
+    renderer.end(RESULT);
     expect(text()).toBe(`18:00:00.000 rollout 2 of site: revision 1 → revision 2 on 4, canary, by ana@ci
 18:00:01.000 going back to revision 1: UD_GUEST_UNHEALTHY: site-2-1 was not ready within 60 s. Next: read its console: unideploy logs site-2-1
   site-2-1 answered: no answer within 500 ms
