@@ -12,6 +12,8 @@ export class Routing {
   readonly #turns = new Map<string, Promise<unknown>>();
   /** the tables as the data plane was last known to have them */
   readonly #last = new Map<string, RoutingTable>();
+  /** services that were removed here; the store has their tables until their rollouts have ended */
+  readonly #removed = new Set<string>();
 
   constructor(dataPlane: DataPlane, store: Pick<RolloutStore, 'table' | 'putTable'>) {
     this.#dataPlane = dataPlane;
@@ -24,14 +26,14 @@ export class Routing {
     if (found) return found;
     return await this.#inTurn(service, async () => {
       const again = await this.#find(service);
-      // Read last: a service that was being removed is gone from the store by now, and must not be brought back.
-      const last = again ? null : this.#store.table(service);
+      const last = again || this.#removed.has(service) ? null : this.#store.table(service);
       return again ?? (last && (await this.#dataPlane.apply(last)));
     });
   }
 
   /** Has the service reached where and how it should be, without touching its routes (UD_PORT_IN_USE). */
   async front(service: string, front: Front): Promise<void> {
+    this.#removed.delete(service);
     await this.#edit(
       service,
       (table) => ({ ...table, ...front, listen: sameListener(table.listen, front.listen) ?? front.listen }),
@@ -136,9 +138,10 @@ export class Routing {
 
   /** Ends the service's listener, and forgets nothing: the store's table goes with the service. */
   async remove(service: string, grace: number): Promise<void> {
-    await this.#inTurn(service, () => {
+    await this.#inTurn(service, async () => {
       this.#last.delete(service);
-      return this.#dataPlane.remove(service, grace);
+      await this.#dataPlane.remove(service, grace);
+      this.#removed.add(service);
     });
   }
 

@@ -47,6 +47,20 @@ describe('the routing of a service', () => {
     expect(await plane.status()).toEqual([]);
   });
 
+  it('is not brought back either while its rollout runs its last hooks, and comes back with the next one', async () => {
+    const { plane, routing, lastClientLeaves } = scene();
+    await routing.front('site', FRONT);
+    lastClientLeaves();
+    const removed = routing.remove('site', 0);
+    const asked = routing.status('site');
+    await removed;
+    expect(await asked).toBeNull();
+    expect(await routing.status('site')).toBeNull();
+    expect(await plane.status()).toEqual([]);
+    await routing.front('site', FRONT);
+    expect(await routing.status('site')).toMatchObject({ service: 'site', ...FRONT });
+  });
+
   it('is changed in front without touching what is behind, and not at all where nothing changes', async () => {
     const { plane, routing, store } = scene();
     const route = { instance: 'site-1-1', revision: 1, host: '127.0.0.1', port: 4000, weight: 100 };
