@@ -121,8 +121,11 @@ describe.each(PLANES)('$engine, $workers worker(s)', { timeout: 60_000 }, ({ eng
     await eventually('it is broken', async () => (await figuresOf('dying'))?.broken === 1);
 
     await apply({ routes: [route('dead', dead), route('good', good)] });
-    for (let n = 0; n < 4; n++) expect((await fetch(url())).status).toBe(200);
-    await eventually('the good one is counted', async () => (await figuresOf('good'))?.status['2xx'] === 4);
+    // HAProxy tells of the dead one while it tells of the requests, and may give up a line: see LOST
+    await eventually('the good one is counted', async () => {
+      expect((await fetch(url())).status).toBe(200);
+      return ((await figuresOf('good'))?.status['2xx'] ?? 0) >= 4;
+    });
     const failed = await figuresOf('dead');
     // HAProxy counts what an instance has answered, and tells nothing of one that never did
     if (engine === 'embedded') {
