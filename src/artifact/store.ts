@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { access, chmod, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
@@ -12,6 +12,18 @@ import { writeHashed } from './write-hashed.ts';
 /** Tells this process's unfinished files from those of an earlier one that had the same process id. */
 const PROCESS = randomUUID().slice(0, 8);
 const UNFINISHED = /^\.put-(\d+)-([0-9a-f]{8})-/;
+
+const STORED = /^[0-9a-f]{64}(\.corrupt)?$/;
+
+/** A file of the store: a digest's bytes, or what was found in their place (`….corrupt`). */
+export interface StoredFile {
+  name: string;
+  digest: Digest;
+  /** of the disk that it takes: holes cost nothing */
+  bytes: number;
+  /** when it was last put in, or asked for, epoch milliseconds */
+  wantedAt: number;
+}
 
 /** Files named by the SHA-256 of their bytes: read-only, whole, never changed. */
 export class ContentStore {
@@ -43,13 +55,42 @@ export class ContentStore {
     );
   }
 
+  /** Whether it is there; from now on it counts as asked for just now. */
+  async want(digest: Digest): Promise<boolean> {
+    const now = new Date();
+    return utimes(this.path(digest), now, now).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return false;
+        throw error;
+      },
+    );
+  }
+
+  /** All files that are whole, those set aside among them, in the order of their names. */
+  async list(): Promise<StoredFile[]> {
+    const names = (await readdir(this.#folder)).filter((name) => STORED.test(name)).sort();
+    const stats = await Promise.all(names.map((name) => stat(join(this.#folder, name)).catch(() => null)));
+    return names.flatMap((name, index) => {
+      const found = stats[index];
+      if (!found) return [];
+      const { blocks, mtimeMs } = found;
+      return [{ name, digest: name.slice(0, 64), bytes: blocks * 512, wantedAt: mtimeMs }];
+    });
+  }
+
+  /** Removes a file; one that is gone already is no error. */
+  async remove({ name }: Pick<StoredFile, 'name'>): Promise<void> {
+    await rm(join(this.#folder, name), { force: true });
+  }
+
   /**
    * Takes in bytes that must have this digest; a digest that is there already stays as it is.
    * @throws UD_ARTIFACT_CORRUPT when they have another; nothing stays of them
    */
   async put(source: Readable | string, digest: Digest): Promise<void> {
     const target = this.path(digest);
-    if (await this.has(digest)) return readOut(source);
+    if (await this.want(digest)) return readOut(source);
     const stream = typeof source === 'string' ? createReadStream(source, { highWaterMark: 1 << 18 }) : source;
     const unfinished = join(this.#folder, `.put-${process.pid}-${PROCESS}-${randomUUID()}`);
     try {

@@ -4,11 +4,13 @@ import { abortCommand } from './commands/abort.ts';
 import { auditCommand } from './commands/audit.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { downCommand } from './commands/down.ts';
+import { gcCommand } from './commands/gc.ts';
 import { historyCommand } from './commands/history.ts';
 import { initCommand } from './commands/init.ts';
 import { logsCommand } from './commands/logs.ts';
 import { metricsCommand } from './commands/metrics.ts';
 import { pauseCommand } from './commands/pause.ts';
+import { pinCommand, unpinCommand } from './commands/pin.ts';
 import { planCommand } from './commands/plan.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { proxyCommand } from './commands/proxy.ts';
@@ -45,6 +47,9 @@ const COMMANDS = [
   logsCommand,
   scaleCommand,
   downCommand,
+  pinCommand,
+  unpinCommand,
+  gcCommand,
   metricsCommand,
   proxyCommand,
   doctorCommand,

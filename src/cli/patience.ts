@@ -1,5 +1,5 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { duration } from '../config/scalars.ts';
+import { type Command, Option } from 'commander';
+import { toDuration } from './arguments.ts';
 
 /** How long a command stays with a rollout, and when it lets go of it. */
 export interface Patience {
@@ -19,7 +19,7 @@ export function startingOptions(command: Command, onInterrupt: Patience['onInter
     command.option(
       '--wait <duration>',
       'while another rollout is under way, wait so long for its end, and then begin',
-      toMilliseconds,
+      toDuration,
     ),
     { onInterrupt, onGate: 'exit' },
   );
@@ -48,7 +48,7 @@ export function timeoutOption(): Option {
   return new Option(
     '--timeout <duration>',
     'follow the rollout no longer than that; it goes on, exit code 7',
-  ).argParser(toMilliseconds);
+  ).argParser(toDuration);
 }
 
 /** As the options say it; a command that lacks them stays to the end, come what may. */
@@ -60,11 +60,4 @@ export function patienceOf(command: Command): Patience {
     onGate = 'wait',
   } = command.opts<Partial<Patience>>();
   return { wait, timeout, onInterrupt, onGate };
-}
-
-/** As durations are written in the config: `90s`, `15m`. */
-function toMilliseconds(text: string): number {
-  const { success, data, error } = duration.safeParse(text);
-  if (success) return data;
-  throw new InvalidArgumentError(error.issues[0]?.message ?? 'expected a duration');
 }

@@ -89,6 +89,11 @@ export const rolloutSchema = z
       warm: delay
         .prefault('0s')
         .describe('time that blue-green and canary keep the old instances, without traffic, after a success'),
+      keep: integer(2, 1000)
+        .prefault(10)
+        .describe(
+          'stable revisions whose artifacts are kept, to go back to, the one that is served among them',
+        ),
       gateTimeout: gateTimeout.prefault({}),
       hooks: hooksSchema.prefault({}),
       analysis: analysisSchema.optional(),

@@ -11,6 +11,7 @@ import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
+import type { Collector } from './collector.ts';
 import type { Deployments } from './deployments.ts';
 import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
@@ -22,6 +23,7 @@ export interface ApiParts {
   deployments: Deployments;
   orders: Orders;
   services: Services;
+  collector: Pick<Collector, 'collect'>;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -76,12 +78,17 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
 
   api.head('/artifacts/:digest', async (request, reply) => {
     const { digest } = checked(byDigest, request.params);
-    return reply.code((await artifacts.has(digest)) ? 200 : 404).send();
+    return reply.code((await artifacts.want(digest)) ? 200 : 404).send();
   });
   api.put('/artifacts/:digest', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
     const { digest } = checked(byDigest, request.params);
     await artifacts.put(request.body as Readable, digest);
     return reply.code(204).send();
+  });
+
+  api.post('/artifacts/collect', (request) => {
+    const { unusedFor, dryRun } = checked(messages.collectRequest, request.body);
+    return parts.collector.collect(unusedFor, dryRun);
   });
 
   const shown = async (name: string): Promise<messages.ShownService> => {
@@ -107,6 +114,10 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   api.post('/services/:service/scale', (request) => {
     const { replicas, performer } = checked(messages.scaleRequest, request.body);
     return deployments.scale(serviceOf(request), replicas, performer);
+  });
+  api.post('/services/:service/pin', (request) => {
+    const { revision, pinned, performer } = checked(messages.pinRequest, request.body);
+    return deployments.pin(serviceOf(request), revision, pinned ? performer : null);
   });
   for (const verb of ['down', 'restart', 'retry'] as const)
     api.post(`/services/:service/${verb}`, (request) =>

@@ -5,7 +5,7 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
-import type { DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
+import type { Collected, DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
 /** Milliseconds until an answer begins; a console or a journal may be longer silent. */
@@ -25,6 +25,9 @@ export interface Client {
   stop(): Promise<void>;
   /** Puts a file into the controller's store, unless its bytes are there. */
   upload(digest: string, file: string): Promise<void>;
+  /** See `Collector.collect`. */
+  collect(unusedFor: number, dryRun: boolean): Promise<Collected>;
+  pin(name: string, revision: number, pinned: boolean, performer: string): Promise<Revision>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -96,6 +99,8 @@ export function apiClient({ socket, root }: StatePaths): Client {
       const response = await send({ method: 'PUT', path, headers, body: createReadStream(file) });
       await response.body.dump();
     },
+    collect: (unusedFor, dryRun) => post('/artifacts/collect', { unusedFor, dryRun }),
+    pin: (name, revision, pinned, performer) => post(at(name, 'pin'), { revision, pinned, performer }),
     services: () => get('/services'),
     service: (name) => get(at(name)),
     history: (name) => get(at(name, 'history')),

@@ -16,6 +16,7 @@ import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { apiServer } from './api.ts';
+import { Collector } from './collector.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
@@ -58,6 +59,8 @@ export interface Choice {
 
 /** How long clients may find nobody listening after the data plane was killed, in ms. */
 const KEEP_TABLES_EVERY = 1000;
+/** How often artifacts are collected, in ms. */
+const COLLECT_EVERY = 3_600_000;
 
 interface Controller {
   /** resolves when the API has been told to stop */
@@ -97,6 +100,7 @@ async function start(
   };
   const runs = new Runs(parts, log);
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
+  const collector = new Collector({ store, artifacts, hypervisor, clock: systemClock });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, { store, artifacts, orders, runs, tidier });
@@ -110,6 +114,7 @@ async function start(
     deployments,
     orders,
     services,
+    collector,
     store,
     artifacts,
     hypervisor,
@@ -127,6 +132,7 @@ async function start(
     void keepTables(store, routing, log);
     tidier.look();
   }, KEEP_TABLES_EVERY);
+  const collecting = setInterval(() => void collector.tidy(log), COLLECT_EVERY);
   for (const rollout of open) {
     log(`rollout ${rollout.id} of ${rollout.service} goes on`);
     store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
@@ -137,6 +143,7 @@ async function start(
     close: async () => {
       monitor.stop();
       clearInterval(keeper);
+      clearInterval(collecting);
       // A data plane without a service is of no use to anyone; with one, it goes on.
       if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
       await api.close();

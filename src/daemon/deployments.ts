@@ -2,6 +2,7 @@ import { choose } from '../domain/choice.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
+import { artifactsOf } from '../domain/retention.ts';
 import { canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import { type Goal, isByConfig, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
@@ -17,7 +18,8 @@ import type { Runs } from './runs.ts';
 
 /** Everything a rollout's artifacts must be in before it may begin. */
 export interface Artifacts {
-  has(digest: string): Promise<boolean>;
+  /** Whether it is there; it is not collected for a while then. */
+  want(digest: string): Promise<boolean>;
 }
 
 /** What the verbs need besides the engine's parts. */
@@ -66,7 +68,7 @@ export class Deployments {
     const { goal: from } = this.#store.service(name) ?? nothing(request);
     const known = this.#known(name, request.spec, from);
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
-    const target = known ?? { ...this.#newRevision(name, request), number, stableAt: null };
+    const target = known ?? { ...this.#newRevision(name, request), number, stableAt: null, pinned: null };
     const to: Goal = goalOf(target, request);
     const { policy, health, performer, force } = request;
     const service = { name, goal: from, policy, health };
@@ -124,6 +126,8 @@ export class Deployments {
   async scale(name: string, replicas: number, performer: string): Promise<Started> {
     await this.#makeRoom(name, null);
     const service = needService(this.#store, name);
+    const target = this.#revision(name, service.goal.revision);
+    if (target) await this.#needArtifacts(target);
     return await this.#begin(service, { ...service.goal, replicas }, { kind: 'scale', performer });
   }
 
@@ -132,6 +136,13 @@ export class Deployments {
     const service = needService(this.#store, name);
     const to = { ...service.goal, revision: null, replicas: 0 };
     return await this.#begin(service, to, { kind: 'down', performer });
+  }
+
+  /** Has the artifacts of a revision kept, whatever the policy says. @param by null: no more */
+  pin(name: string, revision: number, by: string | null): Revision {
+    const { number } = this.#needRevision(name, revision);
+    this.#store.pin(name, number, by === null ? null : { by, at: this.#parts.clock.now() });
+    return this.#needRevision(name, revision);
   }
 
   async #begin(
@@ -235,11 +246,8 @@ export class Deployments {
   }
 
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
-    const { image, volumes } = spec;
-    const boot =
-      image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
-    for (const digest of [...boot, ...volumes.map((volume) => volume.digest)]) {
-      if (await this.#artifacts.has(digest)) continue;
+    for (const digest of artifactsOf(spec)) {
+      if (await this.#artifacts.want(digest)) continue;
       const message = `artifact ${digest.slice(0, 12)} is not in the store any more`;
       throw new UnideployError(
         'UD_ARTIFACT_MISSING',

@@ -95,6 +95,35 @@ export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
 /** `rollout`: that one and no other; null: whichever is under way */
 export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
+/** `unusedFor`: ms that an artifact must not have been asked for; `dryRun`: nothing is removed */
+export const collectRequest = z.strictObject({
+  unusedFor: z
+    .int()
+    .min(0)
+    .max(366 * 86_400_000),
+  dryRun: z.boolean(),
+});
+/** `pinned` false: its artifacts are kept by the policy alone from now on */
+export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
+
+/** One file of the artifact store. */
+export interface CollectedFile {
+  name: string;
+  /** of the disk */
+  bytes: number;
+  /** `image`, `volume NAME`, `unknown` (of no revision), or `corrupt` (set aside) */
+  what: string;
+  /** the newest revision that it was an artifact of */
+  of: { service: string; revision: number } | null;
+}
+
+/** What became of the artifacts; of a dry run, what would. */
+export interface Collected {
+  dryRun: boolean;
+  removed: CollectedFile[];
+  kept: (CollectedFile & { reason: string })[];
+}
+
 /** What became of a request: a rollout to follow, or nothing to do. */
 export type Started =
   | { kind: 'rollout'; rollout: Rollout }

@@ -41,6 +41,7 @@ export const rolloutPolicy: z.ZodType<RolloutPolicy> = z.strictObject({
     )
     .max(100),
   bake: milliseconds,
+  keep: z.int().min(2).max(1000),
   warm: milliseconds,
   gateTimeout: z.strictObject({ after: milliseconds, action: z.enum(['rollback', 'promote']) }),
   hooks: z.record(z.enum(HOOK_POINTS), z.array(hook).max(100)),

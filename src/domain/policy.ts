@@ -44,6 +44,8 @@ export interface RolloutPolicy {
   steps: CanaryStep[];
   /** after the last shift of traffic, in which a failure switches back */
   bake: number;
+  /** stable revisions whose artifacts are kept, to go back to; the one that is served among them */
+  keep: number;
   /** how long blue-green and canary keep the old instances, without traffic, once the rollout has succeeded */
   warm: number;
   /** how long a gate may wait for a person, and what becomes of it then */

@@ -69,6 +69,15 @@ export interface Revision extends RevisionSpec {
   gitCommit: string | null;
   /** when a rollout to it has finished; null: never */
   stableAt: number | null;
+  /** its artifacts are kept until somebody unpins it; null: by the policy alone */
+  pinned: Pin | null;
+}
+
+/** Somebody's wish to be able to go back to a revision, however many come after it. */
+export interface Pin {
+  by: string;
+  /** epoch milliseconds */
+  at: number;
 }
 
 export type Difference = 'none' | 'volumes' | 'image';

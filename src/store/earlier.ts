@@ -36,8 +36,8 @@ function readGoal(goal: Goal): Goal {
   return { ...goal, traffic: { ...DEFAULT_TRAFFIC, ...goal.traffic } };
 }
 
-/** Only the whole rollout had a deadline then. */
+/** Only the whole rollout had a deadline then, and nothing was ever collected. */
 function readPolicy(policy: RolloutPolicy): RolloutPolicy {
-  const before = { ...NO_GATES, progressDeadline: policy.deadline };
+  const before = { ...NO_GATES, keep: 10, progressDeadline: policy.deadline };
   return { ...before, ...policy };
 }

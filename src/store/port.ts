@@ -1,6 +1,6 @@
 import type { Happening, JournalEntry, OrderEntry } from '../domain/journal.ts';
 import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
-import type { Revision, RevisionSpec } from '../domain/revision.ts';
+import type { Pin, Revision, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { RoutingTable } from '../proxy/port.ts';
 
@@ -54,6 +54,10 @@ export interface Store extends RolloutStore {
   addRevision(revision: NewRevision): Revision;
   /** newest first */
   revisions(service: string): Revision[];
+  /** names of all services that ever had a revision */
+  owners(): string[];
+  /** Has a revision's artifacts kept whatever the policy says; null: no more. */
+  pin(service: string, number: number, pin: Pin | null): void;
 
   /** Adds an open rollout, with its first journal entry. Throws UD_LOCKED when the service has one open already. */
   openRollout(rollout: NewRollout): Rollout;

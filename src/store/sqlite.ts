@@ -50,6 +50,7 @@ export function sqliteStore(file: string): Store {
     ...(JSON.parse(row.body) as Revision),
     number: row.number,
     stableAt: row.stable_at,
+    pinned: (JSON.parse(row.body) as Partial<Revision>).pinned ?? null,
   });
   const revisions = (where: string, ...values: unknown[]) =>
     (
@@ -107,10 +108,19 @@ export function sqliteStore(file: string): Store {
         row.number,
         JSON.stringify(revision),
       );
-      return { ...revision, number: row.number, stableAt: null };
+      return { ...revision, number: row.number, stableAt: null, pinned: null };
     }) as Store['addRevision'],
     revision: (service, number) => revisions('service = ? and number = ?', service, number)[0] ?? null,
     revisions: (service) => revisions('service = ?', service),
+    owners: () =>
+      (sql('select distinct service from revisions order by service').all() as { service: string }[]).map(
+        ({ service }) => service,
+      ),
+    pin(service, number, pin) {
+      sql(
+        "update revisions set body = json_set(body, '$.pinned', json(?)) where service = ? and number = ?",
+      ).run(JSON.stringify(pin), service, number);
+    },
 
     openRollout: db.transaction((rollout): Rollout => {
       const holder = body(

@@ -21,6 +21,7 @@ export const POLICY: RolloutPolicy = {
   parallel: 2,
   drain: 2000,
   stop: 1000,
+  keep: 10,
   verify: 3000,
   progressDeadline: 60_000,
   deadline: 120_000,
@@ -65,6 +66,7 @@ export function revision(
     createdBy: 'tester',
     gitCommit: null,
     stableAt: null,
+    pinned: null,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import { toNumber } from '../arguments.ts';
 import { withClient } from '../context.ts';
-import { toNumber } from '../number.ts';
 import { run } from '../run.ts';
 
 export function logsCommand(program: Command): void {

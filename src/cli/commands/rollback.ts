@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { UnideployError } from '../../errors.ts';
+import { toNumber } from '../arguments.ts';
 import { begin } from '../begin.ts';
 import { serviceOf } from '../context.ts';
 import { runMove } from '../move.ts';
-import { toNumber } from '../number.ts';
 import { startingOptions } from '../patience.ts';
 
 export function rollbackCommand(program: Command): void {

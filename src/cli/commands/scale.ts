@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
+import { toNumber } from '../arguments.ts';
 import { begin } from '../begin.ts';
 import { serviceOf } from '../context.ts';
 import { runMove } from '../move.ts';
-import { toNumber } from '../number.ts';
 import { startingOptions } from '../patience.ts';
 
 export function scaleCommand(program: Command): void {

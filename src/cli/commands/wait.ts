@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { UnideployError } from '../../errors.ts';
+import { toNumber } from '../arguments.ts';
 import { serviceOf } from '../context.ts';
 import { follow } from '../follow.ts';
 import { runMove } from '../move.ts';
-import { toNumber } from '../number.ts';
 import { followingOptions } from '../patience.ts';
 
 export function waitCommand(program: Command): void {

@@ -10,6 +10,7 @@ import { onTestFinished } from 'vitest';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
 import { apiServer } from '../../../src/daemon/api.ts';
+import { Collector } from '../../../src/daemon/collector.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
@@ -56,6 +57,7 @@ export async function openStage() {
   const artifacts = await ContentStore.open(paths.artifacts);
   const begun: Rollout[] = [];
   const services = new Services(parts, store);
+  const collector = new Collector({ store, artifacts, hypervisor: sim.world.hypervisor, clock: systemClock });
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, {
     store,
@@ -76,6 +78,7 @@ export async function openStage() {
       deployments,
       orders,
       services,
+      collector,
       store,
       artifacts,
       hypervisor: sim.world.hypervisor,

@@ -28,6 +28,7 @@ describe('a service without rollout', () => {
       maxSurge: 1,
       maxUnavailable: 0,
       parallel: 2,
+      keep: 10,
       drain: 30_000,
       stop: 10_000,
       verify: 30_000,

@@ -113,7 +113,7 @@ describe('a store', () => {
         );
       db.exec(`update rollouts set body = json_set(json_remove(body, ${without}), '$.since', 5000)`);
     });
-    const read = { ...NO_GATES, ...policy, progressDeadline: POLICY.deadline };
+    const read = { ...NO_GATES, keep: 10, ...policy, progressDeadline: POLICY.deadline };
     expect(store.service('site')?.policy).toEqual(read);
     expect(rolloutPolicy.parse(read)).toEqual(read);
     expect(store.openRollouts()).toEqual([

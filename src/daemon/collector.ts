@@ -1,0 +1,112 @@
+import type { ContentStore, StoredFile } from '../artifact/store.ts';
+import type { Clock } from '../domain/clock.ts';
+import { artifactsOf, needed } from '../domain/retention.ts';
+import type { Digest, Revision } from '../domain/revision.ts';
+import { report } from '../errors.ts';
+import type { Hypervisor } from '../hypervisor/port.ts';
+import type { Store } from '../store/port.ts';
+import type { Collected, CollectedFile } from './messages.ts';
+
+/** What was put in, or asked for, so short a time ago may be wanted by a rollout that is about to begin, in ms. */
+export const ASKED_FOR = 3_600_000;
+
+interface CollectorParts {
+  store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
+  artifacts: Pick<ContentStore, 'list' | 'remove'>;
+  hypervisor: Pick<Hypervisor, 'list'>;
+  clock: Clock;
+}
+
+/** Removes the artifacts that nothing runs, nothing may go back to and nobody has asked for lately. */
+export class Collector {
+  readonly #parts: CollectorParts;
+  #collecting: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: CollectorParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * One collection at a time; a later one looks anew.
+   *
+   * @param unusedFor ms that an artifact must not have been asked for
+   * @param dryRun tells what it would remove
+   */
+  async collect(unusedFor: number, dryRun: boolean): Promise<Collected> {
+    const next = this.#collecting.then(() => this.#collect(unusedFor, dryRun));
+    this.#collecting = next.catch(() => {});
+    return await next;
+  }
+
+  /** The same by the policy alone, as often as it likes to be done. */
+  async tidy(log: (line: string) => void): Promise<void> {
+    try {
+      const { removed } = await this.collect(ASKED_FOR, false);
+      const bytes = removed.reduce((sum, file) => sum + file.bytes, 0);
+      if (removed.length > 0) log(`collected ${removed.length} artifacts, ${bytes} bytes`);
+    } catch (error) {
+      log(`artifacts were not collected: ${report(error).message}`);
+    }
+  }
+
+  async #collect(unusedFor: number, dryRun: boolean): Promise<Collected> {
+    const { artifacts, store } = this.#parts;
+    // Files first: what comes in while the rest is looked at is not among them.
+    const files = await artifacts.list();
+    const reasons = await this.#reasons();
+    const revisions = store.owners().flatMap((name) => store.revisions(name));
+    const deadline = this.#parts.clock.now() - unusedFor;
+    const result: Collected = { dryRun, removed: [], kept: [] };
+    for (const file of files) {
+      const reason =
+        file.name !== file.digest
+          ? null
+          : (reasons.get(file.digest) ?? (file.wantedAt > deadline ? 'asked for lately' : null));
+      const told = tell(file, revisions);
+      if (reason !== null) result.kept.push({ ...told, reason });
+      else {
+        if (!dryRun) await artifacts.remove(file);
+        result.removed.push(told);
+      }
+    }
+    return result;
+  }
+
+  /** Why artifacts must stay: what runs comes first, for it is the strongest. */
+  async #reasons(): Promise<Map<Digest, string>> {
+    const { store, hypervisor } = this.#parts;
+    const reasons = new Map<Digest, string>();
+    const keep = (digest: Digest, reason: string) => reasons.has(digest) || reasons.set(digest, reason);
+    for (const { spec, volumes } of await hypervisor.list())
+      for (const digest of [...artifactsOf(spec), ...volumes.map((volume) => volume.digest)])
+        keep(digest, `in use by ${spec.id}`);
+    const open = store.openRollouts();
+    for (const name of store.owners()) {
+      const service = store.service(name);
+      const moving = open
+        .filter((rollout) => rollout.service === name)
+        .flatMap(({ from, to, among }) => [from.revision, to.revision, ...among])
+        .filter((number) => number !== null);
+      const revisions = store.revisions(name);
+      // A service that is taken down goes back to nothing.
+      const holdings = {
+        revisions,
+        keep: service?.policy.keep ?? 0,
+        goal: service?.goal.revision ?? null,
+        moving,
+      };
+      for (const [digest, reason] of needed(holdings)) keep(digest, reason);
+    }
+    return reasons;
+  }
+}
+
+/** A file, with the newest revision that it was an artifact of. */
+function tell({ name, digest, bytes }: StoredFile, revisions: Revision[]): CollectedFile {
+  const owners = revisions.filter((revision) => artifactsOf(revision).includes(digest));
+  const [owner] = owners.sort((a, b) => b.createdAt - a.createdAt);
+  const volume = owner?.volumes.find((each) => each.digest === digest);
+  const what =
+    name === digest ? (owner ? (volume ? `volume ${volume.name}` : 'image') : 'unknown') : 'corrupt';
+  return { name, bytes, what, of: owner ? { service: owner.service, revision: owner.number } : null };
+}
