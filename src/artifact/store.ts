@@ -119,7 +119,7 @@ export class ContentStore {
     const found = await digestFile(path);
     if (found === digest) return;
     await rename(path, `${path}.corrupt`);
-    throw corrupt(`the stored file ${digest} has changed, its bytes have ${found}`);
+    throw corrupt(`the stored file ${digest} has changed, its bytes have ${found}; it was set aside`);
   }
 }
 

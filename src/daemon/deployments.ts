@@ -20,6 +20,8 @@ import type { Runs } from './runs.ts';
 export interface Artifacts {
   /** Whether it is there; it is not collected for a while then. */
   want(digest: string): Promise<boolean>;
+  /** Reads all of it again; UD_ARTIFACT_CORRUPT when its bytes have changed. */
+  verify(digest: string): Promise<void>;
 }
 
 /** What the verbs need besides the engine's parts. */
@@ -245,6 +247,10 @@ export class Deployments {
     );
   }
 
+  /**
+   * What is missing, or has other bytes than it had, is found before anything is touched.
+   * @throws UD_ARTIFACT_MISSING, UD_ARTIFACT_CORRUPT
+   */
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
     for (const digest of artifactsOf(spec)) {
       if (await this.#artifacts.want(digest)) continue;
@@ -255,6 +261,7 @@ export class Deployments {
         'deploy it again from its sources: unideploy rollout',
       );
     }
+    await Promise.all(artifactsOf(spec).map((digest) => this.#artifacts.verify(digest)));
   }
 
   /**

@@ -5,10 +5,11 @@ import { spoil } from '../../support/cli/artifacts.ts';
 import { following } from '../../support/cli/following.ts';
 import { referenceGuest } from '../../support/cli/guest.ts';
 import { misbehave } from '../../support/cli/misbehave.ts';
+import { end } from '../../support/cli/processes.ts';
 import { refusal } from '../../support/cli/refusal.ts';
 import { prepare } from '../../support/cli/revisions.ts';
 import { running } from '../../support/cli/running.ts';
-import { did, entry, everything, serves, story } from '../../support/cli/story.ts';
+import { did, entry, everything, historyOf, serves, story } from '../../support/cli/story.ts';
 import { takeDown } from '../../support/cli/take-down.ts';
 import { underLoad } from '../../support/cli/under-load.ts';
 import type { Workplace } from '../../support/cli/workplace.ts';
@@ -29,6 +30,16 @@ async function anotherInitrd(name: string): Promise<string> {
   await copyFile(initrd, join(place.project, name));
   await appendFile(join(place.project, name), Buffer.alloc(512));
   return name;
+}
+
+/** Stops the process of a guest that boots, once its monitor has answered. */
+async function freezeBooting(instance: string): Promise<number> {
+  const boots = async () =>
+    (await place.status()).instances.find(({ id }) => id === instance)?.runState === 'running';
+  await expect.poll(boots, { timeout: 20_000 }).toBe(true);
+  const pid = (await place.guestPids())[instance] ?? 0;
+  end(pid, 'SIGSTOP');
+  return pid;
 }
 
 /** In the order of one service's life. */
@@ -91,7 +102,7 @@ describe('blue and green', () => {
     expect(await everything(place)).toEqual(before);
   });
 
-  it('fail to go back when the warm time is over and the old image is broken: once, and a person is needed', async () => {
+  it('fail to go back when the warm time is over and no new guest answers: once, and a person is needed', async () => {
     const initrd = await anotherInitrd('initrd-4.img');
     const rollout = { strategy: 'blue-green', warm: '1s' };
     await prepare(place, 'v4', { boot: 'test.image=4', initrd, rollout });
@@ -101,7 +112,15 @@ describe('blue and green', () => {
     });
     await serves(place, 4);
 
-    const mend = await spoil(place, 3, 'initrd');
+    const undo = await spoil(place, 3, 'initrd');
+    const { next } = refusal(await place.cli(['rollback']), 'UD_ARTIFACT_CORRUPT');
+    expect(next).toContain('deploy again');
+    await serves(place, 4);
+    await undo();
+
+    const { rollouts } = await historyOf(place);
+    const launched = [1, 2].map((ordinal) => `site-${(rollouts[0]?.id ?? 0) + 1}-${ordinal}`);
+    const stopped = Promise.all(launched.map((instance) => freezeBooting(instance)));
     const [outcome, ledger] = await underLoad(place, () => place.cli(['rollback', '--json']));
     const told = await story(place, outcome, {
       result: 'failed',
@@ -114,10 +133,10 @@ describe('blue and green', () => {
     expect(did(told, 'admit')).toEqual([]);
     expect(Object.keys(ledger.revisions)).toEqual(['v4']);
     expect((await place.status()).open).toBeNull();
-    await mend();
+    for (const pid of await stopped) end(pid, 'SIGKILL');
   });
 
-  it('go back by new guests of the old image once it is mended', async () => {
+  it('go back by new guests of the old image when these answer', async () => {
     const [outcome, ledger] = await underLoad(place, () => place.cli(['retry', '--json']));
     const told = await story(place, outcome, succeeded(3));
     expect(told.rollout.kind).toBe('rollback');

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { spoil } from '../../support/cli/artifacts.ts';
 import { following } from '../../support/cli/following.ts';
+import { misbehave } from '../../support/cli/misbehave.ts';
+import { refusal } from '../../support/cli/refusal.ts';
 import { prepare } from '../../support/cli/revisions.ts';
 import { did, entry, type Story, serves, story } from '../../support/cli/story.ts';
 import { takeDown } from '../../support/cli/take-down.ts';
@@ -126,19 +128,34 @@ describe('blue and green of a code volume', () => {
   });
 });
 
-describe('a rollback to a volume that is broken in the store', () => {
-  it('fails, is not rolled back in turn, and leaves every guest with the volume that it has', async () => {
+describe('a rollback to a volume', () => {
+  it('that is broken in the store is refused before anything is touched, until it is deployed again', async () => {
     const from = await serving();
-    const mend = await spoil(place, 2);
-    const [outcome, ledger] = await underLoad(place, () => place.cli(['rollback', '--to', '2', '--json']));
-    const ending = { result: 'failed', exitCode: 4, revision: from, code: 'UD_VOLUME_UNVERIFIED' } as const;
-    const told = await story(place, outcome, ending);
-    expect(told.journal.map(({ event }) => event)).not.toContain('rollback-started');
+    await spoil(place, 2, 'volume');
+    const [outcome, ledger] = await underLoad(place, () => place.cli(['rollback', '--to', '2']));
+    expect(refusal(outcome, 'UD_ARTIFACT_CORRUPT').next).toContain('deploy again');
     expect(Object.keys(ledger.revisions)).toEqual(['v3']);
     await sameGuests(from);
+    expect(refusal(await place.cli(['rollback', '--to', '2']), 'UD_ARTIFACT_MISSING').next).toContain(
+      'rollout',
+    );
 
-    await mend();
-    await story(place, await place.cli(['retry', '--json']), succeeded(2));
+    await code('v2');
+    const { last } = await place.cli(['rollout', '--json']);
+    expect(last).toMatchObject({ result: 'succeeded' });
+    await story(place, await place.cli(['rollback', '--to', String(from), '--json']), succeeded(from));
+    await story(place, await place.cli(['rollback', '--to', '2', '--json']), succeeded(2));
+    await sameGuests(2);
+  });
+
+  it('that no guest takes fails, is not rolled back in turn, and leaves every guest with what it has', async () => {
+    const { instances } = await place.status();
+    await Promise.all(instances.map(({ id }) => misbehave(place, id, 'ignore-volumes')));
+    const [outcome, ledger] = await underLoad(place, () => place.cli(['rollback', '--to', '1', '--json']));
+    const ending = { result: 'failed', exitCode: 4, revision: 2, code: 'UD_VOLUME_UNVERIFIED' } as const;
+    const told = await story(place, outcome, ending);
+    expect(told.journal.map(({ event }) => event)).not.toContain('rollback-started');
+    expect(Object.keys(ledger.revisions)).toEqual(['v2']);
     await sameGuests(2);
   });
 });

@@ -11,7 +11,7 @@ import type { Workplace } from './workplace.ts';
 export async function spoil(
   place: Workplace,
   revision: number,
-  which: 'volume' | 'initrd' = 'volume',
+  which: 'volume' | 'initrd',
 ): Promise<() => Promise<void>> {
   const { revisions } = await historyOf(place);
   const found = revisions.find(({ number }) => number === revision);

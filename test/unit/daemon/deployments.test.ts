@@ -42,7 +42,7 @@ function scene() {
   const deployments = new Deployments(parts, {
     store,
     orders: new Orders(parts, store, services),
-    artifacts: { want: async () => true },
+    artifacts: { want: async () => true, verify: async () => {} },
     runs: { start: (rollout) => void opened.push(rollout), ended: async () => {} },
     tidier: { idle: async () => {} },
   });
