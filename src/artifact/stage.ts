@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { chmod, copyFile, lutimes, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnideployError } from '../errors.ts';
+import { ignoredIn } from './ignore-file.ts';
 import { listTree, OWN_FOLDER, type TreeEntry, treeId } from './tree.ts';
 
 /** A folder ready to be packed: its content's identity in it, and nothing of the place it came from. */
@@ -22,7 +23,7 @@ export interface StagedTree {
 export async function stage(source: string, into: string): Promise<StagedTree> {
   try {
     await mkdir(into);
-    for (const entry of await listTree(source)) await copyEntry(source, into, entry);
+    for (const entry of await listTree(source, await ignoredIn(source))) await copyEntry(source, into, entry);
     const id = await treeId(into);
     const own = await addIdentity(into, id);
     const entries = [...(await listTree(into)), ...own].sort((a, b) => (a.path < b.path ? -1 : 1));

@@ -79,6 +79,16 @@ export class ContentStore {
     });
   }
 
+  /** @throws UD_ARTIFACT_MISSING */
+  async read(digest: Digest): Promise<{ size: number; bytes: Readable }> {
+    const file = await open(this.path(digest)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      throw missing(digest);
+    });
+    const { size } = await file.stat();
+    return { size, bytes: file.createReadStream() };
+  }
+
   /** Removes a file; one that is gone already is no error. */
   async remove({ name }: Pick<StoredFile, 'name'>): Promise<void> {
     await rm(join(this.#folder, name), { force: true });
@@ -121,6 +131,14 @@ export class ContentStore {
     await rename(path, `${path}.corrupt`);
     throw corrupt(`the stored file ${digest} has changed, its bytes have ${found}; it was set aside`);
   }
+}
+
+export function missing(digest: Digest): UnideployError {
+  return new UnideployError(
+    'UD_ARTIFACT_MISSING',
+    `artifact ${digest.slice(0, 12)} is not in the store any more`,
+    'deploy it again from its sources: unideploy rollout',
+  );
 }
 
 /** A sender of bytes that are not wanted still waits for its answer: its stream is read to the end, not cut. */

@@ -27,20 +27,24 @@ export async function treeId(folder: string): Promise<string> {
   return `tree-${hash.digest('hex').slice(0, 24)}`;
 }
 
-/** All that a folder holds, sorted by path, parents before their children. */
-export async function listTree(folder: string): Promise<TreeEntry[]> {
-  const entries = await listFolder(folder, '');
+/** Whether a path, a folder's with a slash at its end, is no part of the content. */
+export type Ignored = (path: string) => boolean;
+
+/** All that a folder holds, sorted by path, parents before their children. What is in an ignored folder is ignored. */
+export async function listTree(folder: string, ignored: Ignored = () => false): Promise<TreeEntry[]> {
+  const entries = await listFolder(folder, '', ignored);
   return entries.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-async function listFolder(root: string, folder: string): Promise<TreeEntry[]> {
+async function listFolder(root: string, folder: string, ignored: Ignored): Promise<TreeEntry[]> {
   const entries: TreeEntry[] = [];
   for (const found of await readdir(join(root, folder), { withFileTypes: true, encoding: 'buffer' })) {
     const name = plainText(found.name, join(root, folder), 'name in it');
     if (folder === '' && name === OWN_FOLDER) continue;
     const path = folder === '' ? name : `${folder}/${name}`;
+    if (ignored(found.isDirectory() ? `${path}/` : path)) continue;
     entries.push(await entryOf(root, path, found));
-    if (found.isDirectory()) entries.push(...(await listFolder(root, path)));
+    if (found.isDirectory()) entries.push(...(await listFolder(root, path, ignored)));
   }
   return entries;
 }

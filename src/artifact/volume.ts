@@ -100,7 +100,13 @@ async function runBuild(
 }
 
 async function describe(config: VolumeConfig, file: string, revision: string | null): Promise<BuiltVolume> {
-  const { name, format, probe } = config;
+  const { name, format, probe, maxSize, where } = config;
   const [digest, { size }] = await Promise.all([digestFile(file), stat(file)]);
+  if (maxSize !== null && size > maxSize)
+    throw new UnideployError(
+      'UD_BUILD_FAILED',
+      `${where}: volume "${name}" has ${size} bytes, and maxSize allows ${maxSize}`,
+      'leave out what it need not hold (.unideployignore), or raise maxSize',
+    );
   return { file, volume: { name, digest, format, size, revision, probe } };
 }

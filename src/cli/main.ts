@@ -23,6 +23,7 @@ import { scaleCommand } from './commands/scale.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
+import { volumeCommand } from './commands/volume.ts';
 import { waitCommand } from './commands/wait.ts';
 import { jsonRenderer } from './render/json.ts';
 import { linesRenderer } from './render/lines.ts';
@@ -50,6 +51,7 @@ const COMMANDS = [
   pinCommand,
   unpinCommand,
   gcCommand,
+  volumeCommand,
   metricsCommand,
   proxyCommand,
   doctorCommand,

@@ -54,6 +54,8 @@ export interface VolumeConfig {
   name: string;
   content: VolumeContent;
   format: VolumeFormat;
+  /** bytes that the image may have; null: any */
+  maxSize: number | null;
   /** HTTP path at which the application answers with the volume's revision */
   probe: string;
   /** what a ready-made file carries, by the user's word; null: nobody knows, or the volume is packed here */

@@ -86,8 +86,15 @@ interface VolumeSite {
 
 function volumeOf(volume: Declaration['volumes'][number], site: VolumeSite): VolumeConfig {
   const { path, folder, reference, where } = site;
-  const { name, format, probe, revision, source, file, build } = volume;
-  const common = { name, format, probe, revision: revision ?? null, where: where([...path, 'format']) };
+  const { name, format, probe, revision, maxSize = null, source, file, build } = volume;
+  const common = {
+    name,
+    format,
+    maxSize,
+    probe,
+    revision: revision ?? null,
+    where: where([...path, 'format']),
+  };
   if (source !== undefined)
     return { ...common, content: { kind: 'source', folder: reference(source, [...path, 'source']) } };
   if (file !== undefined)

@@ -12,6 +12,7 @@ import {
   name,
   path,
   pattern,
+  size,
 } from './scalars.ts';
 
 const map = { error: 'expected a map of keys' };
@@ -102,6 +103,7 @@ const volume = z.strictObject(
     format: choice('squashfs', 'ext4', 'iso9660', 'raw')
       .prefault('squashfs')
       .describe('file system of the volume'),
+    maxSize: size('4K', '64G').optional().describe('a larger image is refused; any size if left out'),
     probe: httpPath
       .prefault(REVISION_PATH)
       .describe('HTTP path at which the application answers with the revision of the volume'),

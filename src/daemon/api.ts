@@ -23,7 +23,7 @@ export interface ApiParts {
   deployments: Deployments;
   orders: Orders;
   services: Services;
-  collector: Pick<Collector, 'collect'>;
+  collector: Pick<Collector, 'collect' | 'remove'>;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -80,12 +80,22 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     const { digest } = checked(byDigest, request.params);
     return reply.code((await artifacts.want(digest)) ? 200 : 404).send();
   });
+  api.get('/artifacts/:digest', { exposeHeadRoute: false }, async (request, reply) => {
+    const { digest } = checked(byDigest, request.params);
+    const file = await artifacts.read(digest);
+    return reply.type('application/octet-stream').header('content-length', file.size).send(file.bytes);
+  });
   api.put('/artifacts/:digest', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
     const { digest } = checked(byDigest, request.params);
     await artifacts.put(request.body as Readable, digest);
     return reply.code(204).send();
   });
 
+  api.delete('/artifacts/:digest', async (request, reply) => {
+    const { digest } = checked(byDigest, request.params);
+    await parts.collector.remove(digest);
+    return reply.code(204).send();
+  });
   api.post('/artifacts/collect', (request) => {
     const { unusedFor, dryRun } = checked(messages.collectRequest, request.body);
     return parts.collector.collect(unusedFor, dryRun);

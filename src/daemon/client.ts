@@ -1,4 +1,5 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import pRetry from 'p-retry';
 import { type Dispatcher, Pool } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
@@ -25,6 +26,10 @@ export interface Client {
   stop(): Promise<void>;
   /** Puts a file into the controller's store, unless its bytes are there. */
   upload(digest: string, file: string): Promise<void>;
+  /** Writes an artifact of the store into a new file. */
+  download(digest: string, file: string): Promise<void>;
+  /** See `Collector.remove`. */
+  removeArtifact(digest: string): Promise<void>;
   /** See `Collector.collect`. */
   collect(unusedFor: number, dryRun: boolean): Promise<Collected>;
   pin(name: string, revision: number, pinned: boolean, performer: string): Promise<Revision>;
@@ -98,6 +103,13 @@ export function apiClient({ socket, root }: StatePaths): Client {
       const headers = { 'content-type': 'application/octet-stream' };
       const response = await send({ method: 'PUT', path, headers, body: createReadStream(file) });
       await response.body.dump();
+    },
+    async download(digest, file) {
+      const { body } = await send({ method: 'GET', path: `/artifacts/${digest}` });
+      await pipeline(body, createWriteStream(file, { flags: 'wx' }));
+    },
+    async removeArtifact(digest) {
+      await (await send({ method: 'DELETE', path: `/artifacts/${digest}` })).body.dump();
     },
     collect: (unusedFor, dryRun) => post('/artifacts/collect', { unusedFor, dryRun }),
     pin: (name, revision, pinned, performer) => post(at(name, 'pin'), { revision, pinned, performer }),

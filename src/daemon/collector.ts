@@ -1,8 +1,8 @@
-import type { ContentStore, StoredFile } from '../artifact/store.ts';
+import { type ContentStore, missing, type StoredFile } from '../artifact/store.ts';
 import type { Clock } from '../domain/clock.ts';
 import { artifactsOf, needed } from '../domain/retention.ts';
 import type { Digest, Revision } from '../domain/revision.ts';
-import { report } from '../errors.ts';
+import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { Store } from '../store/port.ts';
 import type { Collected, CollectedFile } from './messages.ts';
@@ -12,7 +12,7 @@ export const ASKED_FOR = 3_600_000;
 
 interface CollectorParts {
   store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
-  artifacts: Pick<ContentStore, 'list' | 'remove'>;
+  artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
   hypervisor: Pick<Hypervisor, 'list'>;
   clock: Clock;
 }
@@ -36,6 +36,20 @@ export class Collector {
     const next = this.#collecting.then(() => this.#collect(unusedFor, dryRun));
     this.#collecting = next.catch(() => {});
     return await next;
+  }
+
+  /** Removes one artifact, however lately it was asked for. @throws UD_ARTIFACT_IN_USE, UD_ARTIFACT_MISSING */
+  async remove(digest: Digest): Promise<void> {
+    const { artifacts } = this.#parts;
+    const reason = (await this.#reasons()).get(digest);
+    if (reason !== undefined)
+      throw new UnideployError(
+        'UD_ARTIFACT_IN_USE',
+        `artifact ${digest.slice(0, 12)} stays: ${reason}`,
+        'unpin the revision, or roll out others until it is kept no more: unideploy gc --dry-run --all',
+      );
+    if (!(await artifacts.has(digest))) throw missing(digest);
+    await artifacts.remove({ name: digest });
   }
 
   /** The same by the policy alone, as often as it likes to be done. */

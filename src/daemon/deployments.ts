@@ -1,3 +1,4 @@
+import { missing } from '../artifact/store.ts';
 import { choose } from '../domain/choice.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
@@ -252,15 +253,7 @@ export class Deployments {
    * @throws UD_ARTIFACT_MISSING, UD_ARTIFACT_CORRUPT
    */
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
-    for (const digest of artifactsOf(spec)) {
-      if (await this.#artifacts.want(digest)) continue;
-      const message = `artifact ${digest.slice(0, 12)} is not in the store any more`;
-      throw new UnideployError(
-        'UD_ARTIFACT_MISSING',
-        message,
-        'deploy it again from its sources: unideploy rollout',
-      );
-    }
+    for (const digest of artifactsOf(spec)) if (!(await this.#artifacts.want(digest))) throw missing(digest);
     await Promise.all(artifactsOf(spec).map((digest) => this.#artifacts.verify(digest)));
   }
 

@@ -3,6 +3,7 @@ import type { Collected, CollectedFile } from '../../daemon/messages.ts';
 import { toDelay } from '../arguments.ts';
 import { withClient } from '../context.ts';
 import { table } from '../render/table.ts';
+import { size } from '../render/words.ts';
 import { run } from '../run.ts';
 
 export function gcCommand(program: Command): void {
@@ -39,8 +40,4 @@ function told({ dryRun, removed, kept }: Collected, all: boolean): string {
 
 function row({ name, what, of, bytes }: CollectedFile): string[] {
   return [name.slice(0, 12), what, of ? `${of.service} ${of.revision}` : '–', size(bytes)];
-}
-
-function size(bytes: number): string {
-  return bytes < 1_000_000 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

@@ -104,6 +104,10 @@ export function oneLine({ code, message, next }: ErrorReport): string {
   return `${code}: ${message}. Next: ${next}`.replaceAll(/\s*\n\s*/g, ' ');
 }
 
+export function size(bytes: number): string {
+  return bytes < 1_000_000 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
+}
+
 export function seconds(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

@@ -22,7 +22,16 @@ const PATHS = ['a/deep/er/file.txt', 'b c.txt', 'it"s "<12>".txt', 'index.html',
 
 function volume(content: VolumeConfig['content'], more: Partial<VolumeConfig> = {}): VolumeConfig {
   const where = 'unideploy.yaml:9:5';
-  return { name: 'code', content, format: 'squashfs', probe: '/r', revision: null, where, ...more };
+  return {
+    name: 'code',
+    content,
+    format: 'squashfs',
+    maxSize: null,
+    probe: '/r',
+    revision: null,
+    where,
+    ...more,
+  };
 }
 
 const source = (folder: string): VolumeConfig['content'] => ({ kind: 'source', folder: reference(folder) });
@@ -243,3 +252,39 @@ async function unpack(format: (typeof FORMATS)[number], file: string): Promise<s
   await execa('chmod', ['-R', 'u+w', into]);
   return into;
 }
+
+describe('what is left out of a volume', () => {
+  it('is what .unideployignore says, as git reads it, and the file itself', async () => {
+    const folder = await temporaryFolder();
+    await writeFiles(folder, {
+      '.unideployignore': '# not for guests\nnode_modules/\n*.log\n!keep.log\n/notes\n',
+      ...{ 'index.html': 'x', 'a/debug.log': 'x', 'keep.log': 'x', notes: 'x', 'a/notes': 'x' },
+      'node_modules/huge/index.js': 'x',
+    });
+    await execa('mkfifo', [join(folder, 'node_modules', 'pipe')]);
+    const { file } = await buildVolume(volume(source(folder)), await temporaryFolder(), ignoreLines);
+    const { stdout } = await execa('unsquashfs', ['-l', '-d', '', file]);
+    const held = stdout.split('\n').filter((path) => path !== '' && !path.includes('.unideploy'));
+    expect(held.sort()).toEqual(['/a', '/a/notes', '/index.html', '/keep.log']);
+  });
+
+  it('changes the identity when what is left in differs, and only then', async () => {
+    const folder = await site();
+    const revisionOf = async () =>
+      (await buildVolume(volume(source(folder)), await temporaryFolder(), ignoreLines)).volume;
+    const before = await revisionOf();
+    await writeFiles(folder, { '.unideployignore': '*.tmp\n', 'x.tmp': 'x' });
+    expect(await revisionOf()).toEqual(before);
+  });
+});
+
+describe('a volume that is larger than it may be', () => {
+  it('is refused with the sizes and what to do', async () => {
+    const config = volume(source(await site()), { maxSize: 4000 });
+    await expect(buildVolume(config, await temporaryFolder(), ignoreLines)).rejects.toMatchObject({
+      code: 'UD_BUILD_FAILED',
+      message: expect.stringMatching(/has \d+ bytes, and maxSize allows 4000/),
+      next: expect.stringContaining('.unideployignore'),
+    });
+  });
+});
