@@ -1,12 +1,17 @@
 import { open } from 'node:fs/promises';
 
 /** What a file's first bytes say it is; null: nothing known, or raw. */
-export async function formatOf(path: string): Promise<'squashfs' | 'ext4' | 'iso9660' | 'qcow2' | null> {
+export async function formatOf(
+  path: string,
+): Promise<'squashfs' | 'ext4' | 'iso9660' | 'fat' | 'qcow2' | null> {
   const head = await bytes(path, 0, 4);
   if (head.equals(Buffer.from('hsqs'))) return 'squashfs';
   if (head.equals(Buffer.from('QFI\xfb', 'latin1'))) return 'qcow2';
   if ((await bytes(path, 1080, 2)).equals(Buffer.from([0x53, 0xef]))) return 'ext4';
   if ((await bytes(path, 32_769, 5)).equals(Buffer.from('CD001'))) return 'iso9660';
+  // a boot sector that says how it calls itself: in the place of FAT12 and FAT16, or in that of FAT32
+  const names = [await bytes(path, 54, 3), await bytes(path, 82, 3)].map(String);
+  if (names.includes('FAT') && (await bytes(path, 510, 2)).equals(Buffer.from([0x55, 0xaa]))) return 'fat';
   return null;
 }
 

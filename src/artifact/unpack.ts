@@ -20,6 +20,10 @@ const UNPACKERS: Record<Readable, { tool: Tool; args: (file: string, into: strin
     tool: { name: 'xorriso', debianPackage: 'xorriso' },
     args: (file, into) => ['-no_rc', '-osirrox', 'on:auto_chmod_on', '-indev', file, '-extract', '/', into],
   },
+  fat: {
+    tool: { name: 'mcopy', debianPackage: 'mtools' },
+    args: (file, into) => ['-s', '-n', '-i', file, '::*', into],
+  },
 };
 
 /**

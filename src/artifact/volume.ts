@@ -6,6 +6,7 @@ import { UnideployError } from '../errors.ts';
 import { type OnLine, runUserCommand } from './commands.ts';
 import { digestFile } from './digest.ts';
 import { packExt4 } from './ext4.ts';
+import { packFat } from './fat.ts';
 import { formatOf } from './formats.ts';
 import { packIso9660 } from './iso9660.ts';
 import { existingFile, existingFolder } from './references.ts';
@@ -53,7 +54,7 @@ async function packFolder(config: VolumeConfig, source: string, workDir: string)
     throw new UnideployError(
       'UD_BUILD_FAILED',
       `${where}: volume "${name}" is built as a folder, which allows neither format raw nor a revision`,
-      'choose squashfs, ext4 or iso9660 and leave revision out, or let the command make a file',
+      'choose squashfs, ext4, iso9660 or fat and leave revision out, or let the command make a file',
     );
   const file = join(workDir, `${name}.${format}`);
   const staging = join(workDir, `${name}.staging`);
@@ -66,7 +67,7 @@ async function packFolder(config: VolumeConfig, source: string, workDir: string)
   }
 }
 
-const PACKERS = { squashfs: packSquashfs, ext4: packExt4, iso9660: packIso9660 };
+const PACKERS = { squashfs: packSquashfs, ext4: packExt4, iso9660: packIso9660, fat: packFat };
 
 async function takeFile(config: VolumeConfig, file: string): Promise<BuiltVolume> {
   const found = await formatOf(file);

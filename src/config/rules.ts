@@ -84,7 +84,7 @@ function volumeBreaches(volume: Volume, path: KeyPath): Breach[] {
   if (volume.format === 'raw')
     found.push({
       path: [...path, 'format'],
-      message: 'format is raw, expected squashfs, ext4 or iso9660 for a folder to be packed',
+      message: 'format is raw, expected squashfs, ext4, iso9660 or fat for a folder to be packed',
     });
   if (volume.revision !== undefined)
     found.push({

@@ -100,7 +100,7 @@ const volume = z.strictObject(
       .describe(
         "shell command run in this file's folder; a folder it makes at $UNIDEPLOY_OUTPUT is packed, a file is taken as it is",
       ),
-    format: choice('squashfs', 'ext4', 'iso9660', 'raw')
+    format: choice('squashfs', 'ext4', 'iso9660', 'fat', 'raw')
       .prefault('squashfs')
       .describe('file system of the volume'),
     maxSize: size('4K', '64G').optional().describe('a larger image is refused; any size if left out'),

@@ -38,7 +38,7 @@ const spec = z.strictObject({
     z.strictObject({
       name: z.string().regex(/^[a-z][a-z0-9-]{0,15}$/),
       digest,
-      format: z.enum(['squashfs', 'ext4', 'iso9660', 'raw']),
+      format: z.enum(['squashfs', 'ext4', 'iso9660', 'fat', 'raw']),
       size: z.number().int().min(0),
       revision: z.string().max(200).nullable(),
       probe: path,

@@ -1,7 +1,7 @@
 /** A SHA-256 of bytes, in lower-case hex. */
 export type Digest = string;
 
-export type VolumeFormat = 'squashfs' | 'ext4' | 'iso9660' | 'raw';
+export type VolumeFormat = 'squashfs' | 'ext4' | 'iso9660' | 'fat' | 'raw';
 
 /** A code volume: immutable, read-only, named by the digest of its bytes. */
 export interface CodeVolume {

@@ -46,6 +46,7 @@ const TOOLS = [
     purpose: 'iso9660 volumes',
     needed: false,
   },
+  { program: 'mcopy', args: ['--version'], packageName: 'mtools', purpose: 'fat volumes', needed: false },
   {
     program: 'haproxy',
     args: ['-v'],

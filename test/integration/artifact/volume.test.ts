@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { treeId } from '../../../src/artifact/tree.ts';
+import { unpackVolume } from '../../../src/artifact/unpack.ts';
 import { buildVolume } from '../../../src/artifact/volume.ts';
 import type { VolumeConfig } from '../../../src/config/config.ts';
 import { ignoreLines, reference, temporaryFolder, writeFiles } from './folder.ts';
@@ -285,6 +286,56 @@ describe('a volume that is larger than it may be', () => {
       code: 'UD_BUILD_FAILED',
       message: expect.stringMatching(/has \d+ bytes, and maxSize allows 4000/),
       next: expect.stringContaining('.unideployignore'),
+    });
+  });
+});
+
+describe('a fat volume', () => {
+  const fat = { format: 'fat' } as const;
+  const files = { 'index.html': 'hello', 'a/Deep file.txt': 'deep', 'a/b/long-name-of-a-file.json': '{}' };
+  const build = async (folder: string) =>
+    await buildVolume(volume(source(folder), fat), await temporaryFolder(), ignoreLines);
+
+  it('is the same file, byte for byte, for the same content', async () => {
+    const [one, two] = [await temporaryFolder(), await temporaryFolder()];
+    await writeFiles(one, files);
+    await writeFiles(two, Object.fromEntries(Object.entries(files).reverse()));
+    const first = await build(one);
+    // Times count in two seconds in this format.
+    await new Promise((done) => setTimeout(done, 2100));
+    setVariable('TZ', 'Asia/Tokyo');
+    const second = await build(two);
+    expect(second.volume).toEqual(first.volume);
+    expect((await readFile(second.file)).equals(await readFile(first.file))).toBe(true);
+  });
+
+  it('has room for many small files and for large ones, and holds what the folder holds', async () => {
+    const folder = await temporaryFolder();
+    await writeFiles(folder, files);
+    for (let i = 0; i < 500; i++) await writeFiles(folder, { [`many/number-${i}-of-them`]: `${i}` });
+    for (let i = 0; i < 3; i++) await writeFiles(folder, { [`large-${i}`]: Buffer.alloc(20_000_000, i + 1) });
+    const { file, volume: built } = await build(folder);
+    const into = join(await temporaryFolder(), 'unpacked');
+    await unpackVolume(file, 'fat', into);
+    expect(await treeId(into)).toBe(built.revision);
+    expect(await readFile(join(into, '.unideploy/revision'), 'utf8')).toBe(`${built.revision}\n`);
+    expect(built.size).toBeLessThan(70_000_000);
+  });
+
+  it.each([
+    ['a link', async (folder: string) => await symlink('a', join(folder, 'l')), /l is a symbolic link/],
+    [
+      'twins',
+      async (folder: string) => await writeFiles(folder, { A: 'x', a: 'y' }),
+      /only in upper and lower/,
+    ],
+    ['a colon', async (folder: string) => await writeFiles(folder, { 'a:b': 'x' }), /has a name that FAT/],
+  ])('is refused for %s', async (_what, prepare, message) => {
+    const folder = await temporaryFolder();
+    await prepare(folder);
+    await expect(build(folder)).rejects.toMatchObject({
+      code: 'UD_BUILD_FAILED',
+      message: expect.stringMatching(message),
     });
   });
 });

@@ -206,7 +206,7 @@ describe('rules over several keys', () => {
   it.each([
     ['{name: x}', '4:11: volume "x" has no content, expected source, file or build'],
     ['{source: s, file: f}', '4:23: volume "code" has both source and file'],
-    ['{source: s, format: raw}', '4:23: format is raw, expected squashfs, ext4 or iso9660'],
+    ['{source: s, format: raw}', '4:23: format is raw, expected squashfs, ext4, iso9660 or fat'],
     ['{source: s, revision: r}', '4:23: revision is given for a folder'],
     ['{source: s}, {source: t, probe: /t}', 'volumes[1] has the name "code" of volumes[0], expected another'],
     ['{source: s}, {name: t, source: t}', 'volumes[1] has the probe "/.unideploy/revision" of volumes[0]'],
