@@ -9,7 +9,7 @@ import { Routing } from '../engine/routing.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { report } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
-import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
+import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
 import { httpProber } from '../probe/http.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
@@ -74,7 +74,8 @@ async function start(
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
   const artifacts = await ContentStore.open(paths.artifacts);
-  const hypervisor = qemuHypervisor({ state: paths.root, artifactPath: (digest) => artifacts.path(digest) });
+  const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest) };
+  const hypervisor = qemuHypervisor(kept);
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
   const onJournal = (rollout: number) => void journaled.emit('entry', rollout);
@@ -99,7 +100,10 @@ async function start(
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
-  const deployments = new Deployments(parts, { store, artifacts, orders, runs, tidier });
+  const deployments = new Deployments(parts, {
+    ...{ store, orders, runs, tidier },
+    artifacts: { has: (digest) => artifacts.has(digest), inspect: (spec) => inspectRevision(spec, kept) },
+  });
 
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);

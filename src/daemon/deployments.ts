@@ -18,6 +18,8 @@ import type { Runs } from './runs.ts';
 /** Everything a rollout's artifacts must be in before it may begin. */
 export interface Artifacts {
   has(digest: string): Promise<boolean>;
+  /** @throws UD_IMAGE_REFUSED when one of a revision may not be used; left out: all may */
+  inspect?(spec: RevisionSpec): Promise<void>;
 }
 
 /** What the verbs need besides the engine's parts. */
@@ -50,6 +52,7 @@ export class Deployments {
   async deploy(name: string, request: DeployRequest): Promise<Started> {
     const { policy, health, kind, performer, force, expect } = request;
     await this.#needArtifacts(request.spec);
+    await this.#artifacts.inspect?.(request.spec);
     await this.#parts.strategyOf(policy.strategy === 'auto' ? 'rolling' : policy.strategy);
     this.#expectRevision(name, expect);
     const among = await this.#makeRoom(name, request.supersede ? performer : null);
