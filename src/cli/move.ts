@@ -49,7 +49,7 @@ async function withMove(
   interruption: Interruption,
   work: (move: Move) => Promise<Result>,
 ): Promise<Result> {
-  const client = apiClient(context.paths);
+  const client = apiClient(context.paths, context.elsewhere);
   try {
     return await work({ context, client, interruption, patience: patienceOf(command) });
   } finally {

@@ -15,7 +15,7 @@ import { httpProber } from '../probe/http.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
-import { apiServer } from './api.ts';
+import { type ApiParts, apiServer } from './api.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
 import { lockState } from './lock.ts';
@@ -24,6 +24,7 @@ import { openMetrics } from './metrics-listener.ts';
 import { Orders } from './orders.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
+import { openRemoteApi, type RemoteAddress } from './remote-api.ts';
 import { Runs } from './runs.ts';
 import { Services } from './services.ts';
 import { strategyOf } from './strategy-of.ts';
@@ -54,6 +55,8 @@ export interface Choice {
   proxy?: ProxyEngine;
   /** where the figures are served to Prometheus */
   metrics?: ListenAddress | 'off';
+  /** where clients elsewhere are listened to; not remembered */
+  api?: RemoteAddress;
 }
 
 /** How long clients may find nobody listening after the data plane was killed, in ms. */
@@ -68,7 +71,7 @@ interface Controller {
 async function start(
   paths: StatePaths,
   log: (line: string) => void,
-  { proxy, metrics: asked }: Choice,
+  { proxy, metrics: asked, api: elsewhere }: Choice,
 ): Promise<Controller> {
   const store = sqliteStore(paths.store);
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
@@ -109,7 +112,7 @@ async function start(
   const prometheus = await servePrometheus(paths, asked, metrics, log);
   const stop = new EventEmitter();
   const stopped = once(stop, 'stop').then(() => {});
-  const api = await apiServer({
+  const apiParts: ApiParts = {
     state: paths.root,
     deployments,
     orders,
@@ -121,9 +124,13 @@ async function start(
     metrics,
     journaled,
     stop: () => stop.emit('stop'),
-  });
+    log,
+  };
+  const api = await apiServer(apiParts);
   const open = store.openRollouts();
+  const remote = elsewhere && (await openRemoteApi(apiParts, elsewhere, paths.tokens));
   await listen(api, paths);
+  if (remote) log(`clients elsewhere are listened to at ${remote.url}`);
 
   // Only now: a controller that cannot start has set nothing going.
   void monitor.run();
@@ -143,7 +150,7 @@ async function start(
       clearInterval(keeper);
       // A data plane without a service is of no use to anyone; with one, it goes on.
       if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
-      await api.close();
+      await Promise.all([api.close(), remote?.close()]);
       prometheus?.closeAllConnections();
       prometheus?.close();
       await hypervisor.close();

@@ -157,5 +157,6 @@ export interface ShownService extends ServiceStatus {
 export interface Pong {
   version: string;
   pid: number;
+  /** path of the state folder; empty for clients elsewhere */
   state: string;
 }

@@ -17,6 +17,8 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
+  /** a file for each token of the remote API */
+  tokens: string;
   /** the name of the data plane's engine; missing: embedded */
   proxyEngine: string;
   /** where Prometheus may read the figures; missing: nowhere */
@@ -46,6 +48,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
+    tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),
   };

@@ -9,7 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { onTestFinished } from 'vitest';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
-import { apiServer } from '../../../src/daemon/api.ts';
+import { type ApiParts, apiServer } from '../../../src/daemon/api.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
@@ -70,20 +70,21 @@ export async function openStage() {
     },
     tidier: { idle: async () => {} },
   });
+  const apiParts: ApiParts = {
+    state: paths.root,
+    deployments,
+    orders,
+    services,
+    store,
+    artifacts,
+    hypervisor: sim.world.hypervisor,
+    dataPlane: { upgrade: async () => {} },
+    metrics: async () => '',
+    journaled,
+    stop: () => {},
+  };
   const listen = async () => {
-    const server = await apiServer({
-      state: paths.root,
-      deployments,
-      orders,
-      services,
-      store,
-      artifacts,
-      hypervisor: sim.world.hypervisor,
-      dataPlane: { upgrade: async () => {} },
-      metrics: async () => '',
-      journaled,
-      stop: () => {},
-    });
+    const server = await apiServer(apiParts);
     await server.listen({ path: paths.socket });
     return server;
   };
@@ -133,6 +134,8 @@ export async function openStage() {
   };
 
   return {
+    paths,
+    apiParts,
     store,
     deployments,
     sim,
