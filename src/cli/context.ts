@@ -5,10 +5,12 @@ import { loadConfig } from '../config/load.ts';
 import { apiClient, type Client, type Elsewhere } from '../daemon/client.ts';
 import { type StatePaths, statePaths } from '../daemon/paths.ts';
 import { UnideployError } from '../errors.ts';
+import { Secrets } from '../secrets.ts';
 import { githubRenderer } from './render/github.ts';
 import { jsonRenderer } from './render/json.ts';
 import { linesRenderer } from './render/lines.ts';
 import type { Renderer } from './render/renderer.ts';
+import { veiledRenderer } from './render/veiled.ts';
 
 /** What every command is given: where the state is, how to speak to the user, and what the user said. */
 export interface Context {
@@ -34,8 +36,16 @@ interface GlobalOptions {
   service?: string;
 }
 
-/** The live display is loaded only for a terminal: a pipeline need not wait for it. */
+/** Of this process: what is in its environment, and what the config says is secret. */
+export const secrets = new Secrets();
+
+/** No renderer shows a secret. */
 export async function rendererOf(command: Command): Promise<Renderer> {
+  return veiledRenderer(await plainRendererOf(command), secrets);
+}
+
+/** The live display is loaded only for a terminal: a pipeline need not wait for it. */
+async function plainRendererOf(command: Command): Promise<Renderer> {
   if (command.optsWithGlobals<GlobalOptions>().json) return jsonRenderer();
   const { isTTY } = process.stdout;
   if (!isTTY && process.env.GITHUB_ACTIONS === 'true') return githubRenderer(process.env.GITHUB_STEP_SUMMARY);

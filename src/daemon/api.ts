@@ -9,6 +9,7 @@ import { standing } from '../domain/standing.ts';
 import { UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
+import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
 import { answerErrors } from './api-errors.ts';
@@ -36,6 +37,8 @@ export interface ApiParts {
   stop: () => void;
   /** takes what clients are not told; left out: nobody hears it */
   log?: (line: string) => void;
+  /** what no answer may say; left out: nothing is known to be secret */
+  secrets?: Secrets;
 }
 
 /** Longest body of a request that is not an artifact, bytes. */
@@ -70,6 +73,7 @@ export interface Remote {
  */
 export async function apiServer(parts: ApiParts, remote: Remote | null = null): Promise<FastifyInstance> {
   const { deployments, orders, services, store, artifacts, hypervisor, journaled } = parts;
+  const { veil, veilAll } = parts.secrets ?? new Secrets({});
   const api = Fastify({
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
@@ -81,6 +85,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   });
   if (remote) guard(api, remote.tokens, remote.now);
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
+  api.addHook('preSerialization', async (_request, _reply, payload) => veilAll(payload));
   answerErrors(api, { log: parts.log ?? (() => {}), hidden: remote && parts.state });
 
   api.setNotFoundHandler(({ method, url }) => {
@@ -185,10 +190,10 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     const { lines, follow: goOn } = checked(consoleQuery, request.query);
     const past = await hypervisor.console(instance, lines);
     reply.type('text/plain');
-    if (!goOn) return past.map((line) => `${line}\n`).join('');
+    if (!goOn) return past.map((line) => `${veil(line)}\n`).join('');
     const end = new AbortController();
     reply.raw.once('close', () => end.abort());
-    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal)), {
+    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal), veil), {
       objectMode: false,
     });
   });
@@ -227,8 +232,11 @@ async function* follow(
   }
 }
 
-async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<string> {
-  for await (const line of lines) yield `${line}\n`;
+async function* withLineEnds(
+  lines: AsyncIterable<string>,
+  veil: (line: string) => string,
+): AsyncGenerator<string> {
+  for await (const line of lines) yield `${veil(line)}\n`;
 }
 
 /** Services that run, and those whose first rollout is under way. */

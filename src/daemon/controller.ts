@@ -13,8 +13,10 @@ import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
 import { httpProber } from '../probe/http.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
+import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
+import { veiledStore } from '../store/veiled.ts';
 import { type ApiParts, apiServer } from './api.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
@@ -36,12 +38,14 @@ import { systemClock } from './system-clock.ts';
  * What `choice` does not say is as the state's last controller had it.
  * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
  */
-export async function serve(paths: StatePaths, log: (line: string) => void, choice: Choice): Promise<void> {
+export async function serve(paths: StatePaths, print: (line: string) => void, choice: Choice): Promise<void> {
+  const secrets = new Secrets();
+  const log = (line: string) => print(secrets.veil(line));
   await makeStateFolder(paths);
   const lock = lockState(paths);
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
-  const controller = await start(paths, log, choice);
+  const controller = await start(paths, log, choice, secrets);
   log(`controller ${process.pid} serves ${paths.socket}`);
   await Promise.race([signalled, controller.stopped]);
   await controller.close();
@@ -72,8 +76,9 @@ async function start(
   paths: StatePaths,
   log: (line: string) => void,
   { proxy, metrics: asked, api: elsewhere }: Choice,
+  secrets: Secrets,
 ): Promise<Controller> {
-  const store = sqliteStore(paths.store);
+  const store = veiledStore(sqliteStore(paths.store), secrets);
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
   const artifacts = await ContentStore.open(paths.artifacts);
@@ -125,6 +130,7 @@ async function start(
     journaled,
     stop: () => stop.emit('stop'),
     log,
+    secrets,
   };
   const api = await apiServer(apiParts);
   const open = store.openRollouts();
