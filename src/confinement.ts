@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { execa } from 'execa';
+import { UnideployError } from './errors.ts';
 
 /** What a confined program may use at most; it dumps no core in any case. */
 export interface Limits {
@@ -23,8 +24,13 @@ export interface User {
 /** Users for confined programs, or the reason why they run as this process's own. */
 export type Users = { first: number; count: number; groups: number[] } | { why: string };
 
-/** The environment of confined programs: nothing of ours, for it may hold secrets. */
-export const CONFINED_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
+/** The environment of confined programs: nothing else of ours, for it may hold secrets. */
+export function confinedEnvironment(): { PATH: string; LC_ALL: string } {
+  return { PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
+}
+
+/** The programs that confine others. */
+export const CONFINING = ['env', 'prlimit', 'setpriv'];
 
 /**
  * The words that run a program under limits, without any privilege, as another user where there is one. Each of these
@@ -76,29 +82,29 @@ export function rangeIn(uidMap: string): { first: number; count: number } | null
   return RANGES.find(isWhole) ?? null;
 }
 
-/** `1000000-1065535`; null for anything else. */
-function readRange(text: string): { first: number; count: number } | null {
+/** `1000000-1065535` */
+function readRange(text: string): { first: number; count: number } {
   const [, first, last] = /^(\d{1,10})-(\d{1,10})$/.exec(text) ?? [];
-  if (first === undefined || Number(first) < 1 || Number(last) < Number(first)) return null;
+  if (first === undefined || Number(first) < 1 || Number(last) < Number(first))
+    throw new UnideployError(
+      'UD_USAGE',
+      `UNIDEPLOY_GUEST_UIDS is no range of uids: ${text}`,
+      'say one that nobody has, such as 1000000-1065535, or off',
+    );
   return { first: Number(first), count: Number(last) - Number(first) + 1 };
 }
 
 /**
  * Finds out whether confined programs can run as users of their own here.
  * @param asked `first-last`, the uids to take; `off`: none
+ * @throws UD_USAGE when it is neither: guests must not run as root by a slip of the pen
  */
 export async function findUsers(asked = process.env.UNIDEPLOY_GUEST_UIDS): Promise<Users> {
+  const wanted = asked === undefined || asked === 'off' ? null : readRange(asked);
   if (asked === 'off') return { why: 'UNIDEPLOY_GUEST_UIDS is off' };
   if (process.getuid?.() !== 0) return { why: 'the controller is not root' };
-  const range =
-    asked === undefined ? rangeIn(await readFile('/proc/self/uid_map', 'utf8')) : readRange(asked);
-  if (range === null)
-    return {
-      why:
-        asked === undefined
-          ? 'there are no users to spare in this namespace'
-          : `UNIDEPLOY_GUEST_UIDS is no range of uids such as 1000000-1065535: ${asked}`,
-    };
+  const range = wanted ?? rangeIn(await readFile('/proc/self/uid_map', 'utf8'));
+  if (range === null) return { why: 'there are no users to spare in this namespace' };
   const users = { ...range, groups: await kvmGroup() };
   const user = userFor(users, 'try');
   const [program = '', ...words] = confined(['true'], { user, limits: TRIAL });

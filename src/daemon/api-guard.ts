@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { RolloutPolicy } from '../domain/policy.ts';
 import { UnideployError } from '../errors.ts';
-import { covers, programsOf, type Scope, scopeOf } from './api-scopes.ts';
+import { covers, type Scope, scopeOf, trustedPartsOf } from './api-scopes.ts';
 import { holderOf, type Token } from './api-tokens.ts';
 import { FailedAttempts } from './failed-attempts.ts';
 
@@ -43,8 +43,8 @@ export function guard(api: FastifyInstance, folder: string, now: () => number): 
     const { body } = request;
     if (holder === undefined || !isObject(body)) return;
     if ('performer' in body) body.performer = holder.name;
-    const programs = isObject(body.policy) ? programsIn(body.policy) : [];
-    if (programs.length > 0) expectScope(holder, 'admin', `${programs.join(' and ')} on the controller`);
+    const parts = isObject(body.policy) ? partsIn(body.policy) : [];
+    if (parts.length > 0) expectScope(holder, 'admin', `${parts.join(' and ')} of the controller's user`);
   });
 }
 
@@ -58,9 +58,9 @@ function expectScope({ name, scope }: Token, needed: Scope, what: string): void 
 }
 
 /** A policy that is none is refused where it is read. */
-function programsIn(policy: object): string[] {
+function partsIn(policy: object): string[] {
   try {
-    return programsOf(policy as RolloutPolicy);
+    return trustedPartsOf(policy as RolloutPolicy);
   } catch {
     return [];
   }

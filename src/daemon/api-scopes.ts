@@ -1,5 +1,5 @@
-import type { RolloutPolicy } from '../domain/policy.ts';
-import { STRATEGIES } from '../domain/policy.ts';
+import { type RolloutPolicy, STRATEGIES } from '../domain/policy.ts';
+import { namesIn } from '../secrets.ts';
 
 /** What the holder of a token may do; each may do all that the ones before it may. */
 export const SCOPES = ['read', 'deploy', 'admin'] as const;
@@ -43,14 +43,18 @@ export function covers(has: Scope, needed: Scope): boolean {
   return SCOPES.indexOf(has) >= SCOPES.indexOf(needed);
 }
 
-/** What of a policy the controller would run as its own user: whoever may say that has all the rights of that user. */
-export function programsOf({ strategy, hooks, analysis }: RolloutPolicy): string[] {
+/**
+ * What of a policy has the controller run programs as its own user, or send what is in its environment somewhere: whoever may
+ * say that has all the rights of that user.
+ */
+export function trustedPartsOf({ strategy, hooks, analysis }: RolloutPolicy): string[] {
   const isOurs = strategy === 'auto' || STRATEGIES.some((known) => known === strategy);
-  const commands = Object.values(hooks).flatMap((list) => list.filter(({ kind }) => kind === 'command'));
-  const measures = analysis?.metrics.filter(({ source }) => source.kind === 'command') ?? [];
+  const sources = analysis?.metrics.map(({ source }) => source) ?? [];
+  const called = [...Object.values(hooks).flat(), ...sources];
+  const texts = called.flatMap((call) => ('url' in call ? [call.url, ...Object.values(call.headers)] : []));
   return [
     ...(isOurs ? [] : ['a strategy of its own']),
-    ...(commands.length > 0 ? ['commands of hooks'] : []),
-    ...(measures.length > 0 ? ['commands of metrics'] : []),
+    ...(called.some(({ kind }) => kind === 'command') ? ['commands'] : []),
+    ...(namesIn(texts).length > 0 ? ['variables'] : []),
   ];
 }

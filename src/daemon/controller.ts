@@ -3,6 +3,7 @@ import { chmod, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
+import { findUsers } from '../confinement.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
@@ -82,7 +83,9 @@ async function start(
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
   const artifacts = await ContentStore.open(paths.artifacts);
-  const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest) };
+  const users = await findUsers();
+  if ('why' in users) log(`guests run as the controller's own user: ${users.why}`);
+  const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
   const hypervisor = qemuHypervisor(kept);
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));

@@ -121,7 +121,7 @@ async function accelerators({ paths }: Context): Promise<Finding[]> {
 async function guestUsers(): Promise<Finding> {
   const what = 'users of guests';
   const { findUsers } = await import('../../confinement.ts');
-  const users = await findUsers();
+  const users = await findUsers().catch((error: unknown) => ({ why: report(error).message }));
   if (!('why' in users)) {
     const detail = `one of its own for each, uids ${users.first} to ${users.first + users.count - 1}`;
     return { what, ok: true, needed: false, detail, next: '' };

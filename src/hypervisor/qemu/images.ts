@@ -1,12 +1,12 @@
 import { execa } from 'execa';
 import { z } from 'zod';
-import { CONFINED_ENVIRONMENT, confined, type User } from '../../confinement.ts';
+import { CONFINING, confined, confinedEnvironment, type User } from '../../confinement.ts';
 import type { Digest } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import { IMAGE_TOOL_LIMITS } from './limits.ts';
 import { lent } from './reach.ts';
 import { WRITTEN } from './run-files.ts';
-import { toolMissing } from './tools.ts';
+import { needTools } from './tools.ts';
 
 /** A root disk that was lent to a run directory, and how it is read there. */
 export interface LentDisk {
@@ -62,16 +62,16 @@ export async function createOverlay(image: LentDisk): Promise<void> {
 }
 
 async function qemuImg({ program, folder, user }: LentDisk, words: string[]) {
+  await needTools(program, ...CONFINING);
   const [first = '', ...rest] = confined([program, ...words], { user, limits: IMAGE_TOOL_LIMITS });
-  const { failed, exitCode, stdout, stderr, timedOut } = await execa(first, rest, {
+  const { failed, stdout, stderr, timedOut } = await execa(first, rest, {
     cwd: folder,
-    env: CONFINED_ENVIRONMENT,
+    env: confinedEnvironment(),
     extendEnv: false,
     reject: false,
     timeout: DEADLINE,
     killSignal: 'SIGKILL',
   });
-  if (exitCode === 127) throw toolMissing(program);
   const complaint = timedOut ? `not within ${DEADLINE / 1000}s` : (stderr.trim().split('\n').at(-1) ?? '');
   return { failed, stdout, complaint };
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { findUsers, type Users, userFor } from '../../confinement.ts';
+import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import type { CodeVolume, Digest } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
@@ -25,6 +25,7 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
+import { needTools } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
@@ -97,6 +98,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
   async function boot(machine: Machine): Promise<void> {
     const { spec, directory } = machine;
+    await needTools(qemu, ...CONFINING);
     const accel = await chooseAccelerator(spec.machine.accel, accelerators);
     const user = await userOf(spec.id);
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { formatOf } from '../../artifact/formats.ts';
 import { outsideFile } from '../../artifact/qcow2.ts';
-import { findUsers, userFor } from '../../confinement.ts';
+import { type Users, userFor } from '../../confinement.ts';
 import type { Digest, RevisionSpec } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import { inspectImage } from './images.ts';
@@ -16,7 +16,7 @@ import { lend } from './reach.ts';
  */
 export async function inspectRevision(
   { image, volumes }: Pick<RevisionSpec, 'image' | 'volumes'>,
-  { state, artifactPath }: { state: string; artifactPath: (digest: Digest) => string },
+  { state, artifactPath, users }: { state: string; artifactPath: (digest: Digest) => string; users: Users },
 ): Promise<void> {
   // Volumes are read as they are; this one would do harm only in other hands.
   for (const { name, digest } of volumes) {
@@ -36,7 +36,7 @@ export async function inspectRevision(
   try {
     await chmod(folder, 0o711);
     await lend({ path: folder }, image.disk, resolve(artifactPath(image.disk)));
-    await inspectImage({ ...image, folder, program: 'qemu-img', user: userFor(await findUsers(), folder) });
+    await inspectImage({ ...image, folder, program: 'qemu-img', user: userFor(users, folder) });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,12 +1,11 @@
 import { renameSync, writeFileSync } from 'node:fs';
-import { CONFINED_ENVIRONMENT, confined, type Limits, type User } from '../../confinement.ts';
+import { confined, confinedEnvironment, type Limits, type User } from '../../confinement.ts';
 import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
 import type { QmpSession } from './qmp/session.ts';
 import { isExiting, isProcessOf, livingPid, type RunDirectory } from './run-directory.ts';
-import { toolMissing } from './tools.ts';
 import { until } from './wait.ts';
 
 /** Why a QEMU that was started here is gone; never settles while it runs. */
@@ -22,11 +21,11 @@ export function startProcess(
   const child = startDetached(program, args, {
     log: directory.log,
     cwd: directory.path,
-    env: CONFINED_ENVIRONMENT,
+    env: confinedEnvironment(),
     cleanEnv: true,
   });
   if (child.pid !== undefined) recordPid(directory, child.pid);
-  return { ended: ended(words[0] ?? '', child, directory) };
+  return { ended: ended(child, directory) };
 }
 
 /** Not by QEMU itself: whom the controller takes for a machine, and may kill, is not for guests to say. */
@@ -35,13 +34,9 @@ function recordPid({ pid: file }: RunDirectory, pid: number): void {
   renameSync(`${file}.new`, file);
 }
 
-async function ended(qemu: string, child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
-  const { code, exitCode, signal } = await child;
-  if (code === 'ENOENT') return toolMissing('env');
+async function ended(child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
+  const { exitCode, signal } = await child;
   const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];
-  // One of the programs that confine it says so, with the exit code of a shell.
-  const missing = /^(env|prlimit|setpriv): .*?‘?([^\s‘’]+)’?: No such file/.exec(line ?? '');
-  if (missing !== null) return toolMissing(exitCode === 127 ? (missing[2] ?? qemu) : qemu);
   const how = signal === undefined ? `exit code ${exitCode ?? 'unknown'}` : signal;
   return new UnideployError(
     'UD_GUEST_START',

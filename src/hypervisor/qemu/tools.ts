@@ -1,8 +1,10 @@
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { UnideployError } from '../../errors.ts';
 
 /** The error for a program that is not installed. */
-export function toolMissing(program: string, cause?: unknown): UnideployError {
+function toolMissing(program: string, cause?: unknown): UnideployError {
   const debianPackage =
     Object.entries(PACKAGES).find(([name]) => program.includes(name))?.[1] ?? 'qemu-system-x86';
   return new UnideployError(
@@ -14,6 +16,23 @@ export function toolMissing(program: string, cause?: unknown): UnideployError {
 }
 
 const PACKAGES = { 'qemu-img': 'qemu-utils', prlimit: 'util-linux', setpriv: 'util-linux', env: 'coreutils' };
+
+/** Throws UD_TOOL_MISSING for the first of these programs, names or paths, that is not there. */
+export async function needTools(...programs: string[]): Promise<void> {
+  const folders = (process.env.PATH ?? '').split(':').filter((folder) => folder !== '');
+  for (const program of programs) {
+    const places = program.includes('/') ? [program] : folders.map((folder) => join(folder, program));
+    const found = await Promise.all(places.map(isExecutable));
+    if (!found.includes(true)) throw toolMissing(program);
+  }
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
 
 /** What QEMU says it is, e.g. `QEMU emulator version 7.2.22 (…)`. Throws UD_TOOL_MISSING. */
 export async function qemuVersion(qemu: string): Promise<string> {

@@ -144,13 +144,17 @@ describe('a command with --api', () => {
     expect(stdout).not.toContain('somebody else');
   });
 
-  test('needs the scope admin where the controller would run programs', async () => {
+  test('needs the scope admin where the controller would run programs or tell its variables', async () => {
     const stage = await servingStage();
     const remote = await openRemote(stage);
-    await stage.configure('rollout: {hooks: {pre-rollout: "touch /tmp/x"}}\n', 'third');
     const words = ['--api', remote.origin, '--api-ca', remote.ca, 'rollout'];
-    const refused = await stage.cli(words, { UNIDEPLOY_TOKEN: await remote.token('deploy') });
-    expect([refused.exitCode, refused.stderr]).toEqual([4, expect.stringContaining('UD_FORBIDDEN')]);
+    const deploy = { UNIDEPLOY_TOKEN: await remote.token('deploy') };
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: that is how a config names a variable.
+    for (const hook of ['"touch /tmp/x"', '[{url: "http://127.0.0.1:1/${DB_PASSWORD}"}]']) {
+      await stage.configure(`rollout: {hooks: {pre-rollout: ${hook}}}\n`, 'third');
+      const refused = await stage.cli(words, deploy);
+      expect([refused.exitCode, refused.stderr]).toEqual([4, expect.stringContaining('UD_FORBIDDEN')]);
+    }
     const outcome = stage.cli(words, { UNIDEPLOY_TOKEN: await remote.token('admin') });
     stage.finish(await stage.begun(), 'succeeded');
     expect((await outcome).exitCode).toBe(0);

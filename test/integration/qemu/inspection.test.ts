@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findUsers } from '../../../src/confinement.ts';
 import type { CodeVolume, Digest } from '../../../src/domain/revision.ts';
 import { inspectRevision } from '../../../src/hypervisor/qemu/index.ts';
 import { type World, world } from '../../support/qemu/world.ts';
@@ -18,8 +19,11 @@ async function image(...words: string[]): Promise<Digest> {
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...words, path, '1M']);
   return await here.keep(path);
 }
-const looked = (disk: Digest, format: 'raw' | 'qcow2' = 'qcow2') =>
-  inspectRevision({ image: { kind: 'disk', disk, format }, volumes: [] }, here);
+const looked = async (disk: Digest, format: 'raw' | 'qcow2' = 'qcow2') =>
+  inspectRevision(
+    { image: { kind: 'disk', disk, format }, volumes: [] },
+    { ...here, users: await findUsers() },
+  );
 
 test('a whole image is taken, and nothing is left of looking at it', async () => {
   await looked(await image());
@@ -67,7 +71,9 @@ test('a volume that is an image over another file is refused, whatever it is sai
   const digest = await image('-u', '-b', '/etc/passwd', '-F', 'raw');
   const volume: CodeVolume = { name: 'code', digest, format: 'raw', size: 1, revision: null, probe: '/' };
   const kernel = { kind: 'kernel', kernel: digest, initrd: null } as const;
-  await expect(inspectRevision({ image: kernel, volumes: [volume] }, here)).rejects.toMatchObject({
+  await expect(
+    inspectRevision({ image: kernel, volumes: [volume] }, { ...here, users: await findUsers() }),
+  ).rejects.toMatchObject({
     code: 'UD_IMAGE_REFUSED',
     message: 'volume code is a qcow2 image that names a backing file',
   });

@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { execa } from 'execa';
-import { CONFINED_ENVIRONMENT, confined, type Limits, type User } from '../../../confinement.ts';
+import { CONFINING, confined, confinedEnvironment, type Limits, type User } from '../../../confinement.ts';
 import { CONFINED } from '../command-line.ts';
+import { needTools } from '../tools.ts';
 
 /** probe.S, assembled; that file says what it does and how to make these bytes. */
 const PROBE_GUEST = gunzipSync(
@@ -40,6 +41,7 @@ export async function runProbe(
   deadlineMs: number,
   user: User | null,
 ): Promise<ProbeRun> {
+  await needTools(qemu, ...CONFINING);
   const folder = await mkdtemp(join(tmpdir(), 'unideploy-probe-'));
   try {
     // Confined as guests are: an accelerator that is not for their user is of no use.
@@ -71,7 +73,7 @@ function words(accel: 'kvm' | 'tcg'): string[] {
 async function watch([program = '', ...args]: string[], cwd: string, deadlineMs: number): Promise<ProbeRun> {
   const guest = execa(program, args, {
     cwd,
-    env: CONFINED_ENVIRONMENT,
+    env: confinedEnvironment(),
     extendEnv: false,
     stdin: 'ignore',
     reject: false,
