@@ -8,7 +8,14 @@ import { execa } from 'execa';
 export function startDetached(
   program: string,
   args: string[],
-  options: { log: string; cwd: string; env?: Record<string, string>; third?: number },
+  options: {
+    log: string;
+    cwd: string;
+    env?: Record<string, string>;
+    /** nothing of this process's environment */
+    cleanEnv?: boolean;
+    third?: number;
+  },
 ) {
   // Any descriptor will do; execa's types know those from 3 to 9.
   const log = openSync(options.log, 'a', 0o600) as 3;
@@ -19,6 +26,7 @@ export function startDetached(
       reject: false,
       cwd: options.cwd,
       env: options.env ?? {},
+      extendEnv: options.cleanEnv !== true,
       stdio: ['ignore', log, log, ...(options.third === undefined ? [] : [options.third as 4])],
     });
     child.unref();

@@ -1,4 +1,5 @@
 import { execa, type Options, type Result } from 'execa';
+import { environmentFor } from '../environment.ts';
 import { UnideployError } from '../errors.ts';
 
 /** Takes each line a command prints, as it comes. */
@@ -9,7 +10,7 @@ export interface UserCommand {
   command: string;
   /** absolute */
   folder: string;
-  /** added to this process's environment */
+  /** added to what every command gets */
   env: Record<string, string>;
   /** `file:line:column` where the user wrote it */
   where: string;
@@ -39,7 +40,8 @@ export async function runUserCommand(user: UserCommand): Promise<void> {
     // A process group of its own: what a shell has started does not end with the shell.
     detached: true,
     cwd: folder,
-    env,
+    env: environmentFor(command, env),
+    extendEnv: false,
     stdin: 'ignore',
     all: true,
     buffer: false,
@@ -77,7 +79,8 @@ export async function runUserCommand(user: UserCommand): Promise<void> {
 export async function runTool(tool: Tool, args: string[], options: Options = {}): Promise<string> {
   const result = await execa(tool.name, args, {
     ...options,
-    env: { ...systemPath(), LC_ALL: 'C', TZ: 'UTC', ...options.env },
+    env: { ...environmentFor('', {}), ...systemPath(), LC_ALL: 'C', TZ: 'UTC', ...options.env },
+    extendEnv: false,
     stdin: 'ignore',
     reject: false,
     all: true,

@@ -9,7 +9,8 @@ import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
 import { hookRunner } from '../hooks/run.ts';
-import type { Context } from './context.ts';
+import { suspectedIn } from '../secrets.ts';
+import { type Context, secrets } from './context.ts';
 import type { Interruption } from './interruption.ts';
 import { checkedPolicy } from './policy.ts';
 import { checkedTraffic } from './traffic.ts';
@@ -36,6 +37,7 @@ export async function withBuilt<T>(
   use: (built: Built) => Promise<T>,
 ): Promise<T> {
   const config = await loadConfig(context.file);
+  secrets.add(...suspectedIn(config.build?.env ?? {}));
   await runPreBuild(context, config, interruption.first);
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {

@@ -22,6 +22,7 @@ import { rolloutCommand } from './commands/rollout.ts';
 import { scaleCommand } from './commands/scale.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
+import { tokenCommand } from './commands/token.ts';
 import { upCommand } from './commands/up.ts';
 import { volumeCommand } from './commands/volume.ts';
 import { waitCommand } from './commands/wait.ts';
@@ -56,6 +57,7 @@ const COMMANDS = [
   proxyCommand,
   doctorCommand,
   serveCommand,
+  tokenCommand,
 ];
 
 /** Runs the command line; the exit code is left in `process.exitCode`. */
@@ -82,6 +84,8 @@ export function commandLine(): Command {
       '--state <folder>',
       "the controller's state folder (default: UNIDEPLOY_STATE, or the user's state folder)",
     )
+    .option('--api <url>', 'a controller elsewhere, https://host:port; its token is in UNIDEPLOY_TOKEN')
+    .option('--api-ca <file>', 'certificate that the one of --api is signed by, PEM')
     .option('--json', 'NDJSON on standard output, the result last')
     .showHelpAfterError('(see unideploy --help)')
     .configureOutput({ writeErr: () => {} })

@@ -1,8 +1,9 @@
+import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { apiClient, type Client } from '../daemon/client.ts';
 import { report } from '../errors.ts';
-import { type Context, contextOf, rendererOf } from './context.ts';
+import { type Context, contextOf, rendererOf, secrets } from './context.ts';
 import { Interruption } from './interruption.ts';
 import { type Patience, patienceOf } from './patience.ts';
 import type { Result } from './render/renderer.ts';
@@ -32,7 +33,8 @@ export function runMove<A extends unknown[]>(
         action(move, ...(args.slice(0, -1) as A)),
       );
     } catch (error) {
-      if (process.env.UNIDEPLOY_DEBUG && report(error).code === 'UD_INTERNAL') console.error(error);
+      if (process.env.UNIDEPLOY_DEBUG && report(error).code === 'UD_INTERNAL')
+        console.error(secrets.veil(inspect(error)));
       result = refused(context && (await nameOf(context)), interruption.instead(error));
     }
     renderer.end(result);
@@ -49,7 +51,7 @@ async function withMove(
   interruption: Interruption,
   work: (move: Move) => Promise<Result>,
 ): Promise<Result> {
-  const client = apiClient(context.paths);
+  const client = apiClient(context.paths, context.elsewhere);
   try {
     return await work({ context, client, interruption, patience: patienceOf(command) });
   } finally {

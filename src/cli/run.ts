@@ -1,6 +1,7 @@
+import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { exitCodeOf, report } from '../errors.ts';
-import { type Context, contextOf, rendererOf } from './context.ts';
+import { type Context, contextOf, rendererOf, secrets } from './context.ts';
 import type { Renderer } from './render/renderer.ts';
 
 /** The action of a command: what it returns is the exit code. */
@@ -20,7 +21,7 @@ export function run<A extends unknown[]>(
 
 function fail(renderer: Renderer, error: unknown): void {
   const { code, message, next } = report(error);
-  if (code === 'UD_INTERNAL' && process.env.UNIDEPLOY_DEBUG) console.error(error);
+  if (code === 'UD_INTERNAL' && process.env.UNIDEPLOY_DEBUG) console.error(secrets.veil(inspect(error)));
   renderer.error({ code, message: message.replaceAll('\n', ' '), next });
   process.exitCode = exitCodeOf(error);
 }

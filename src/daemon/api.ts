@@ -6,11 +6,15 @@ import type { ContentStore } from '../artifact/store.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
-import { report, UnideployError } from '../errors.ts';
+import { UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
+import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
+import { answerErrors } from './api-errors.ts';
+import { guard } from './api-guard.ts';
+import { scopeOf } from './api-scopes.ts';
 import type { Collector } from './collector.ts';
 import type { Deployments } from './deployments.ts';
 import * as messages from './messages.ts';
@@ -33,6 +37,10 @@ export interface ApiParts {
   journaled: EventEmitter;
   /** ends this process, soon */
   stop: () => void;
+  /** takes what clients are not told; left out: nobody hears it */
+  log?: (line: string) => void;
+  /** what no answer may say; left out: nothing is known to be secret */
+  secrets?: Secrets;
 }
 
 /** Longest body of a request that is not an artifact, bytes. */
@@ -50,26 +58,50 @@ const consoleQuery = z.object({
 });
 const byInstance = z.object({ instance: z.string() });
 
-/** The controller's HTTP API. Errors are `{error: {code, message, next}}`. */
-export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
+/** What the API of clients elsewhere needs besides. */
+export interface Remote {
+  /** PEM */
+  cert: string;
+  key: string;
+  /** folder of the tokens */
+  tokens: string;
+  now: () => number;
+}
+
+/**
+ * The controller's HTTP API. Errors are `{error: {code, message, next}}`.
+ *
+ * @param remote null: for whoever can open its socket; else over TLS, for whoever has a token
+ */
+export async function apiServer(parts: ApiParts, remote: Remote | null = null): Promise<FastifyInstance> {
   const { deployments, orders, services, store, artifacts, hypervisor, journaled } = parts;
+  const { veil, veilAll } = parts.secrets ?? new Secrets({});
   const api = Fastify({
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LONGEST_NAME },
+    ...(remote && { https: { cert: remote.cert, key: remote.key, minVersion: 'TLSv1.2' } }),
+  }) as FastifyInstance;
+  api.addHook('onRoute', ({ method, url }) => {
+    for (const each of [method].flat()) scopeOf(each, url);
   });
+  if (remote) guard(api, remote.tokens, remote.now);
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
-  api.setErrorHandler((error, _request, reply) => {
-    const ours = error instanceof UnideployError;
-    return reply.code(ours ? 422 : 500).send({ error: report(error) });
-  });
+  api.addHook('preSerialization', async (_request, _reply, payload) => veilAll(payload));
+  answerErrors(api, { log: parts.log ?? (() => {}), hidden: remote && parts.state });
 
   api.setNotFoundHandler(({ method, url }) => {
     const message = `the controller knows no ${method} ${url}`;
     throw new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
   });
 
-  api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
+  api.get(
+    '/ping',
+    (): messages.Pong => ({
+      ...{ version: VERSION, pid: process.pid },
+      state: remote ? '' : parts.state,
+    }),
+  );
   api.post('/stop', async () => {
     if (names(store).length > 0) return { stopped: false };
     parts.stop();
@@ -179,10 +211,10 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     const { lines, follow: goOn } = checked(consoleQuery, request.query);
     const past = await hypervisor.console(instance, lines);
     reply.type('text/plain');
-    if (!goOn) return past.map((line) => `${line}\n`).join('');
+    if (!goOn) return past.map((line) => `${veil(line)}\n`).join('');
     const end = new AbortController();
     reply.raw.once('close', () => end.abort());
-    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal)), {
+    return Readable.from(withLineEnds(hypervisor.followConsole(instance, lines, end.signal), veil), {
       objectMode: false,
     });
   });
@@ -221,8 +253,11 @@ async function* follow(
   }
 }
 
-async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<string> {
-  for await (const line of lines) yield `${line}\n`;
+async function* withLineEnds(
+  lines: AsyncIterable<string>,
+  veil: (line: string) => string,
+): AsyncGenerator<string> {
+  for await (const line of lines) yield `${veil(line)}\n`;
 }
 
 /** Services that run, and those whose first rollout is under way. */

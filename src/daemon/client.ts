@@ -62,21 +62,32 @@ export interface Client {
   close(): Promise<void>;
 }
 
-export function apiClient({ socket, root }: StatePaths): Client {
-  const pool = new Pool('http://controller', {
-    socketPath: socket,
+/** A controller on another machine. */
+export interface Elsewhere {
+  /** `https://host:port` */
+  origin: string;
+  token: string;
+  /** PEM; null: what this system trusts */
+  ca: string | null;
+}
+
+export function apiClient({ socket, root }: StatePaths, elsewhere: Elsewhere | null = null): Client {
+  const pool = new Pool(elsewhere?.origin ?? 'http://controller', {
+    ...(elsewhere === null
+      ? { socketPath: socket }
+      : elsewhere.ca !== null && { connect: { ca: elsewhere.ca } }),
     headersTimeout: ANSWER_WITHIN,
     bodyTimeout: 0,
   });
-  const send = async (
-    options: Omit<Dispatcher.RequestOptions, 'origin'>,
-  ): Promise<Dispatcher.ResponseData> => {
-    const response = await pool.request(options).catch((error: unknown) => {
-      throw unreachable(error, root);
+  const authorization = elsewhere && { authorization: `Bearer ${elsewhere.token}` };
+  const request = ({ headers = {}, ...options }: Asking): Promise<Dispatcher.ResponseData> =>
+    pool.request({ ...options, headers: { ...headers, ...authorization } }).catch((error: unknown) => {
+      throw elsewhere === null ? unreachable(error, root) : unreachableAt(elsewhere.origin, error);
     });
+  const send = async (options: Asking): Promise<Dispatcher.ResponseData> => {
+    const response = await request(options);
     if (response.statusCode < 400) return response;
-    const { error } = (await response.body.json()) as { error: ErrorReport };
-    throw fromReport(error);
+    throw await refusal(response);
   };
   const get = async <T>(path: string): Promise<T> =>
     (await (await send({ method: 'GET', path })).body.json()) as T;
@@ -91,13 +102,11 @@ export function apiClient({ socket, root }: StatePaths): Client {
     async stop() {
       const { pid } = await get<Pong>('/ping');
       const { stopped } = await post<{ stopped: boolean }>('/stop');
-      if (stopped) await ended(pid);
+      if (stopped && elsewhere === null) await ended(pid);
     },
     async upload(digest, file) {
       const path = `/artifacts/${digest}`;
-      const { statusCode, body } = await pool.request({ method: 'HEAD', path }).catch((error: unknown) => {
-        throw unreachable(error, root);
-      });
+      const { statusCode, body } = await request({ method: 'HEAD', path });
       await body.dump();
       if (statusCode === 200) return;
       const headers = { 'content-type': 'application/octet-stream' };
@@ -147,6 +156,22 @@ export function apiClient({ socket, root }: StatePaths): Client {
   };
 }
 
+type Asking = Omit<Dispatcher.RequestOptions, 'origin' | 'headers'> & { headers?: Record<string, string> };
+
+/** Whatever answered with something else is no controller. */
+async function refusal({ body, statusCode }: Dispatcher.ResponseData): Promise<UnideployError> {
+  const text = await body.text();
+  try {
+    const { error } = JSON.parse(text) as { error: ErrorReport };
+    return fromReport(error);
+  } catch (cause) {
+    const message = `what answered is no controller: status ${statusCode}`;
+    return new UnideployError('UD_REQUEST', message, 'see that the address is the one of a controller', {
+      cause,
+    });
+  }
+}
+
 function at(service: string, what?: string): string {
   return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
 }
@@ -180,6 +205,26 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+}
+
+function unreachableAt(origin: string, cause: unknown): UnideployError {
+  const { code = '', message } = cause as { code?: string; message: string };
+  if (/CERT|SELF_SIGNED|ERR_TLS|ISSUER|ERR_SSL|EPROTO/.test(code))
+    return new UnideployError(
+      'UD_TLS',
+      `the certificate of ${origin} is not trusted: ${message}`,
+      'name the certificate that it is signed by with --api-ca, and the host as it is called there',
+      { cause },
+    );
+  if (['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'].includes(code))
+    return new UnideployError(
+      'UD_CONTROLLER_NOT_RUNNING',
+      `no controller answers at ${origin}: ${message}`,
+      'see that it runs with --api-listen, and that it can be reached from here',
+      { cause },
+    );
+  const next = 'see that it runs: it goes on where it was; then look at unideploy status';
+  return new UnideployError('UD_CONTROLLER_LOST', `the controller went away: ${message}`, next, { cause });
 }
 
 function unreachable(cause: unknown, root: string): UnideployError {

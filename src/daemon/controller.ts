@@ -3,19 +3,22 @@ import { chmod, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
+import { findUsers } from '../confinement.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { report } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
-import { qemuHypervisor } from '../hypervisor/qemu/index.ts';
+import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
 import { httpProber } from '../probe/http.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
+import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
-import { apiServer } from './api.ts';
+import { veiledStore } from '../store/veiled.ts';
+import { type ApiParts, apiServer } from './api.ts';
 import { Collector } from './collector.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
@@ -25,6 +28,7 @@ import { openMetrics } from './metrics-listener.ts';
 import { Orders } from './orders.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
+import { openRemoteApi, type RemoteAddress } from './remote-api.ts';
 import { Runs } from './runs.ts';
 import { Services } from './services.ts';
 import { strategyOf } from './strategy-of.ts';
@@ -36,12 +40,14 @@ import { systemClock } from './system-clock.ts';
  * What `choice` does not say is as the state's last controller had it.
  * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
  */
-export async function serve(paths: StatePaths, log: (line: string) => void, choice: Choice): Promise<void> {
+export async function serve(paths: StatePaths, print: (line: string) => void, choice: Choice): Promise<void> {
+  const secrets = new Secrets();
+  const log = (line: string) => print(secrets.veil(line));
   await makeStateFolder(paths);
   const lock = lockState(paths);
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
-  const controller = await start(paths, log, choice);
+  const controller = await start(paths, log, choice, secrets);
   log(`controller ${process.pid} serves ${paths.socket}`);
   await Promise.race([signalled, controller.stopped]);
   await controller.close();
@@ -55,6 +61,8 @@ export interface Choice {
   proxy?: ProxyEngine;
   /** where the figures are served to Prometheus */
   metrics?: ListenAddress | 'off';
+  /** where clients elsewhere are listened to; not remembered */
+  api?: RemoteAddress;
 }
 
 /** How long clients may find nobody listening after the data plane was killed, in ms. */
@@ -71,13 +79,17 @@ interface Controller {
 async function start(
   paths: StatePaths,
   log: (line: string) => void,
-  { proxy, metrics: asked }: Choice,
+  { proxy, metrics: asked, api: elsewhere }: Choice,
+  secrets: Secrets,
 ): Promise<Controller> {
-  const store = sqliteStore(paths.store);
+  const store = veiledStore(sqliteStore(paths.store), secrets);
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
   const artifacts = await ContentStore.open(paths.artifacts);
-  const hypervisor = qemuHypervisor({ state: paths.root, artifactPath: (digest) => artifacts.path(digest) });
+  const users = await findUsers();
+  if ('why' in users) log(`guests run as the controller's own user: ${users.why}`);
+  const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
+  const hypervisor = qemuHypervisor(kept);
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
   const onJournal = (rollout: number) => void journaled.emit('entry', rollout);
@@ -103,13 +115,20 @@ async function start(
   const collector = new Collector({ store, artifacts, hypervisor, clock: systemClock });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
-  const deployments = new Deployments(parts, { store, artifacts, orders, runs, tidier });
+  const deployments = new Deployments(parts, {
+    ...{ store, orders, runs, tidier },
+    artifacts: {
+      want: (digest) => artifacts.want(digest),
+      verify: (digest) => artifacts.verify(digest),
+      inspect: (spec) => inspectRevision(spec, kept),
+    },
+  });
 
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);
   const stop = new EventEmitter();
   const stopped = once(stop, 'stop').then(() => {});
-  const api = await apiServer({
+  const apiParts: ApiParts = {
     state: paths.root,
     deployments,
     orders,
@@ -122,9 +141,14 @@ async function start(
     metrics,
     journaled,
     stop: () => stop.emit('stop'),
-  });
+    log,
+    secrets,
+  };
+  const api = await apiServer(apiParts);
   const open = store.openRollouts();
+  const remote = elsewhere && (await openRemoteApi(apiParts, elsewhere, paths.tokens));
   await listen(api, paths);
+  if (remote) log(`clients elsewhere are listened to at ${remote.url}`);
 
   // Only now: a controller that cannot start has set nothing going.
   void monitor.run();
@@ -146,7 +170,7 @@ async function start(
       clearInterval(collecting);
       // A data plane without a service is of no use to anyone; with one, it goes on.
       if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
-      await api.close();
+      await Promise.all([api.close(), remote?.close()]);
       prometheus?.closeAllConnections();
       prometheus?.close();
       await hypervisor.close();

@@ -23,6 +23,8 @@ export interface Artifacts {
   want(digest: string): Promise<boolean>;
   /** Reads all of it again; UD_ARTIFACT_CORRUPT when its bytes have changed. */
   verify(digest: string): Promise<void>;
+  /** @throws UD_IMAGE_REFUSED when one of a revision may not be used; left out: all may */
+  inspect?(spec: RevisionSpec): Promise<void>;
 }
 
 /** What the verbs need besides the engine's parts. */
@@ -55,6 +57,7 @@ export class Deployments {
   async deploy(name: string, request: DeployRequest): Promise<Started> {
     const { policy, health, kind, performer, force, expect } = request;
     await this.#needArtifacts(request.spec);
+    await this.#artifacts.inspect?.(request.spec);
     await this.#parts.strategyOf(policy.strategy === 'auto' ? 'rolling' : policy.strategy);
     this.#expectRevision(name, expect);
     const among = await this.#makeRoom(name, request.supersede ? performer : null);

@@ -27,10 +27,13 @@ const spec = z.strictObject({
     profile: z.enum(['linux', 'nanos', 'custom']),
     type: z.enum(['q35', 'pc']),
     accel: z.enum(['auto', 'kvm', 'tcg']),
-    cpu: z.string().max(200).nullable(),
+    cpu: z
+      .string()
+      .regex(/^[\w.,+=-]{1,200}$/)
+      .nullable(),
     memory: z.number().int().positive(),
     cpus: z.number().int().positive(),
-    cmdline: z.string().max(2000),
+    cmdline: z.string().regex(/^[ -~]{0,2000}$/, 'expected one line of printable characters'),
     volumes: z.enum(['virtio-scsi', 'virtio-blk']),
     swap: z.enum(['overlap', 'replace']),
   }),
@@ -183,5 +186,6 @@ export interface ShownService extends ServiceStatus {
 export interface Pong {
   version: string;
   pid: number;
+  /** path of the state folder; empty for clients elsewhere */
   state: string;
 }

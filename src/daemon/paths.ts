@@ -1,9 +1,9 @@
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { UnideployError } from '../errors.ts';
 
-/** QEMU's sockets are the longest names below the state: `/run/<instance>/debug.sock`; a unix address has 107 bytes. */
+/** QEMU's sockets are the longest names below the state: `/run/<instance>/own/debug`; a unix address has 107 bytes. */
 const LONGEST_ROOT = 60;
 
 /** Where a controller keeps what outlives it. */
@@ -17,6 +17,8 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
+  /** a file for each token of the remote API */
+  tokens: string;
   /** the name of the data plane's engine; missing: embedded */
   proxyEngine: string;
   /** where Prometheus may read the figures; missing: nowhere */
@@ -46,6 +48,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
+    tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),
   };
@@ -53,7 +56,9 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
 
 /** Makes the state folder, for its user only. @throws UD_STATE_PATH */
 export async function makeStateFolder({ root }: StatePaths): Promise<void> {
-  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+  // Also one that was there: what is in it relies on nobody else's coming in.
+  const make = mkdir(root, { recursive: true, mode: 0o700 }).then(() => chmod(root, 0o700));
+  await make.catch((error: unknown) => {
     const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
     throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', {
       cause: error,

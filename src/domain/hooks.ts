@@ -10,8 +10,8 @@ export const HOOK_POINTS = [
 export type HookPoint = (typeof HOOK_POINTS)[number];
 
 /**
- * What is run or called at a point of a rollout. A command runs in the config's folder with the environment of the process
- * that runs it (`pre-build`: the command line; all others: the controller), and what happened in `UNIDEPLOY_…` variables.
+ * What is run or called at a point of a rollout. A command runs in the config's folder with what every program needs, and the variables that
+ * it names, of the process that runs it (`pre-build`: the command line; all others: the controller), and what happened in `UNIDEPLOY_…` variables.
  */
 export type Hook = HookCall & {
   /** milliseconds */

@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import type { HookFacts } from '../domain/hooks.ts';
+import { environmentFor } from '../environment.ts';
 
 /** Between asking a command to end and ending it, milliseconds. */
 const GRACE = 2_000;
@@ -15,6 +16,7 @@ interface ShellCommand {
   command: string;
   /** absolute */
   folder: string;
+  /** added to what every command gets */
   env: Record<string, string>;
   onLine: (line: string) => void;
 }
@@ -25,7 +27,10 @@ export async function runCommand(shell: ShellCommand, signal: AbortSignal): Prom
   const last: string[] = [];
   // A group of its own: a shell that is killed leaves what it has started.
   const options = { shell: true, detached: true, stdin: 'ignore', all: true } as const;
-  const child = execa(command, { ...options, cwd: folder, env, buffer: false, reject: false });
+  const child = execa(command, {
+    ...{ ...options, cwd: folder, buffer: false, reject: false },
+    ...{ env: environmentFor(command, env), extendEnv: false },
+  });
   const kill = () => signalGroup(child.pid, 'SIGKILL');
   const forsake = () => {
     kill();

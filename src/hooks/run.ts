@@ -9,7 +9,7 @@ import { filledIn, MissingVariable, veilOf } from './secrets.ts';
 const LONGEST_LINE = 200;
 
 /**
- * Runs hooks with this process's environment.
+ * Runs hooks: commands with a clean environment, calls with the variables that they name.
  * @param onLine takes each line that a command prints, without secrets, as it comes
  */
 export function hookRunner(onLine: (line: string) => void = () => {}): HookRunner {

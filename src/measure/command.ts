@@ -1,6 +1,7 @@
 import { execa } from 'execa';
 import type { Measurement, MetricSource } from '../domain/analysis.ts';
 import { inWords } from '../domain/figure-words.ts';
+import { environmentFor } from '../environment.ts';
 import { answering } from './deadline.ts';
 import type { Gauge, Subject } from './port.ts';
 
@@ -18,7 +19,7 @@ const VERDICTS: Partial<Record<number, Measurement['verdict']>> = {
   2: 'inconclusive',
 };
 
-/** Runs a shell command with the controller's environment, and ends it with all that it has started when it is late. */
+/** Runs a shell command with a clean environment, and ends it with all that it has started when it is late. */
 export function commandGauge({ command, folder, timeout }: CommandSource, subject: Subject): Gauge {
   return {
     measure: (signal) =>
@@ -54,7 +55,10 @@ async function run(
 ): Promise<Ended> {
   // A group of its own: a shell that is killed leaves what it has started.
   const options = { detached: true, cleanup: false, stdin: 'ignore', reject: false, buffer: false } as const;
-  const child = execa(command, { ...options, shell: true, cwd: folder, env });
+  const child = execa(command, {
+    ...{ ...options, shell: true, cwd: folder },
+    ...{ env: environmentFor(command, env), extendEnv: false },
+  });
   let killed: NodeJS.Timeout | undefined;
   const end = () => {
     signalGroup(child.pid, 'SIGTERM');

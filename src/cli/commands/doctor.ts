@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { execa } from 'execa';
 import colors from 'picocolors';
@@ -38,6 +39,20 @@ const TOOLS = [
     purpose: 'squashfs volumes',
     needed: true,
   },
+  {
+    program: 'setpriv',
+    args: ['--version'],
+    packageName: 'util-linux',
+    purpose: 'guests without privileges',
+    needed: true,
+  },
+  {
+    program: 'prlimit',
+    args: ['--version'],
+    packageName: 'util-linux',
+    purpose: 'limits of guests',
+    needed: true,
+  },
   { program: 'debugfs', args: ['-V'], packageName: 'e2fsprogs', purpose: 'ext4 volumes', needed: false },
   {
     program: 'xorriso',
@@ -66,6 +81,7 @@ export function doctorCommand(program: Command): void {
     const findings = [
       ...(await Promise.all(TOOLS.map(findTool))),
       ...(await accelerators(context)),
+      await guestUsers(),
       await controller(context),
     ];
     if (context.json) process.stdout.write(`${JSON.stringify(findings)}\n`);
@@ -101,6 +117,19 @@ async function accelerators({ paths }: Context): Promise<Finding[]> {
     const { message, next } = report(error);
     return [{ what: 'accelerators', ok: false, needed: true, detail: message, next }];
   }
+}
+
+async function guestUsers(): Promise<Finding> {
+  const what = 'users of guests';
+  const { findUsers } = await import('../../confinement.ts');
+  const users = await findUsers().catch((error: unknown) => ({ why: report(error).message }));
+  if (!('why' in users)) {
+    const detail = `one of its own for each, uids ${users.first} to ${users.first + users.count - 1}`;
+    return { what, ok: true, needed: false, detail, next: '' };
+  }
+  const detail = `guests run as ${userInfo().username}: ${users.why}`;
+  const next = 'nothing, or run the controller as root: docs/security.md';
+  return { what, ok: false, needed: false, detail, next };
 }
 
 async function controller(context: Context): Promise<Finding> {

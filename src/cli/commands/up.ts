@@ -17,7 +17,8 @@ export function upCommand(program: Command): void {
   runMove(command, async (move, options: ProxyOption & MetricsOption) => {
     const { client, context, interruption } = move;
     return await withBuilt(context, interruption, { kind: 'up' }, async ({ service, request, upload }) => {
-      const mine = await ensureController(client, context.paths, options);
+      // One elsewhere is there, or it is not.
+      const mine = context.elsewhere === null && (await ensureController(client, context.paths, options));
       try {
         await upload(client);
         return await begin(move, service, () => client.deploy(service, request));

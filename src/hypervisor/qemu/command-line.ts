@@ -2,15 +2,15 @@ import { imageId, type Machine } from '../../domain/revision.ts';
 import type { InstanceSpec } from '../port.ts';
 import { type Attachment, deviceOf, nodeOf } from './attachments.ts';
 import type { Frame } from './qmp/wire.ts';
-import type { RunDirectory } from './run-directory.ts';
+import { lent } from './reach.ts';
+import { guestName, type RunDirectory } from './run-directory.ts';
+import { WRITTEN } from './run-files.ts';
 
 /** What the command line needs besides the spec. */
 export interface LaunchFacts {
-  directory: RunDirectory;
+  directory: Pick<RunDirectory, 'path'>;
   /** what `auto` came to */
   accel: 'kvm' | 'tcg';
-  /** path of an artifact of the store */
-  artifactPath: (digest: string) => string;
   /** the volumes present from boot, numbered like those that come later */
   volumes: Attachment[];
 }
@@ -28,25 +28,27 @@ export const CONFINED = [
 /** Free places for volumes on a q35 machine without SCSI; slot 0 of each port. */
 export const ROOT_PORTS = Array.from({ length: 8 }, (_, index) => `volume-port-${index}`);
 
-/** The whole argument list of QEMU. Pure: the same input gives the same words. */
+/**
+ * The whole argument list of QEMU, which runs in the run directory and opens files by the names they have there. Pure: the
+ * same input gives the same words.
+ */
 export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
   const { machine } = spec;
   return [
-    ...['-name', `guest=${spec.id}`],
+    ...['-name', guestName(facts.directory.path)],
     ...CONFINED,
     ...machineShape(machine, facts.accel),
     ...whenItFails(),
-    ...boot(spec, facts),
+    ...boot(spec),
     ...network(spec.checks.port),
-    ...console_(facts.directory),
-    ...monitors(facts.directory),
+    ...console_(),
+    ...monitors(),
     ...extras(machine),
     ...places(machine),
     ...facts.volumes.flatMap((volume, index) => [
-      ...blockdev(volumeNode(volume, facts.artifactPath)),
+      ...blockdev(volumeNode(volume)),
       ...device(volumeDevice(volume, placeOf(machine, ROOT_PORTS[index] ?? ''))),
     ]),
-    ...['-pidfile', facts.directory.pid],
   ];
 }
 
@@ -65,12 +67,12 @@ export function hasRootPorts(machine: Machine): boolean {
 }
 
 /** The disk node of a code volume: read-only, its format never guessed from its bytes. */
-export function volumeNode(volume: Attachment, artifactPath: (digest: string) => string): Frame {
+export function volumeNode(volume: Attachment): Frame {
   return {
     driver: 'raw',
     'node-name': nodeOf(volume),
     'read-only': true,
-    file: { driver: 'file', filename: artifactPath(volume.digest), locking: 'auto' },
+    file: { driver: 'file', filename: lent(volume.digest), locking: 'auto' },
   };
 }
 
@@ -105,19 +107,19 @@ function whenItFails(): string[] {
   return ['-action', 'reboot=shutdown,shutdown=poweroff,panic=pause'];
 }
 
-function boot({ image, machine }: InstanceSpec, { artifactPath, directory }: LaunchFacts): string[] {
+function boot({ image, machine }: InstanceSpec): string[] {
   if (image.kind === 'disk')
     return [
       ...blockdev({
         driver: 'qcow2',
         'node-name': 'root',
         discard: 'unmap',
-        file: { driver: 'file', filename: directory.root },
+        file: { driver: 'file', filename: WRITTEN.root },
         // The image of the store is named here once more, and read-only, so that nothing in the overlay can choose it.
         backing: {
           driver: image.format,
           'read-only': true,
-          file: { driver: 'file', filename: artifactPath(image.disk) },
+          file: { driver: 'file', filename: lent(image.disk) },
         },
       }),
       // Without a boot index SeaBIOS tries the volumes first and stops silently.
@@ -125,8 +127,8 @@ function boot({ image, machine }: InstanceSpec, { artifactPath, directory }: Lau
     ];
   const words = `${machine.cmdline} unideploy.revision=${imageId(image)}`.trim();
   return [
-    ...['-kernel', artifactPath(image.kernel)],
-    ...(image.initrd === null ? [] : ['-initrd', artifactPath(image.initrd)]),
+    ...['-kernel', lent(image.kernel)],
+    ...(image.initrd === null ? [] : ['-initrd', lent(image.initrd)]),
     ...['-append', words],
   ];
 }
@@ -140,13 +142,13 @@ function network(port: number): string[] {
   ];
 }
 
-function console_({ console: path }: RunDirectory): string[] {
-  return ['-chardev', `file,id=console,path=${escaped(path)},append=on`, '-serial', 'chardev:console'];
+function console_(): string[] {
+  return ['-chardev', `file,id=console,path=${WRITTEN.console},append=on`, '-serial', 'chardev:console'];
 }
 
-function monitors({ monitor, debug }: RunDirectory): string[] {
-  return Object.entries({ monitor, debug }).flatMap(([id, path]) => [
-    ...['-chardev', `socket,id=${id},path=${escaped(path)},server=on,wait=off`],
+function monitors(): string[] {
+  return (['monitor', 'debug'] as const).flatMap((id) => [
+    ...['-chardev', `socket,id=${id},path=${WRITTEN[id]},server=on,wait=off`],
     ...['-mon', `chardev=${id},mode=control`],
   ]);
 }
@@ -169,16 +171,11 @@ function places(machine: Machine): string[] {
   );
 }
 
-/** JSON needs no escaping of commas in paths. */
+/** JSON needs no escaping. */
 function blockdev(node: Frame): string[] {
   return ['-blockdev', JSON.stringify(node)];
 }
 
 function device(properties: Frame): string[] {
   return ['-device', JSON.stringify(properties)];
-}
-
-/** -chardev knows no JSON: a comma in a value is written twice. */
-function escaped(path: string): string {
-  return path.replaceAll(',', ',,');
 }

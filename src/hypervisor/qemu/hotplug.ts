@@ -23,7 +23,10 @@ export interface Plugboard {
   machine: Machine;
   directory: RunDirectory;
   session: QmpSession;
-  artifactPath: (digest: Digest) => string;
+  /** lets QEMU read an artifact of the store */
+  lend: (digest: Digest) => Promise<void>;
+  /** takes back the artifacts of code volumes, but for these */
+  takeBack: (but: Digest[]) => Promise<void>;
   /** milliseconds a guest has to let go of a volume */
   unplugMs: number;
 }
@@ -47,7 +50,7 @@ export async function detach(board: Plugboard, volume: AttachedVolume): Promise<
     const leaving = await requestUnplug(board, attachment);
     await leaving.done();
   }
-  await removeIdleNodes(board, await attachedVolumes(board));
+  await tidy(board);
 }
 
 /**
@@ -65,7 +68,7 @@ export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVo
   for (const each of old) leaving.push(await requestUnplug(board, each));
   if (opened !== null) await plug(board, opened.attachment, opened.place);
   for (const each of leaving) await each.done();
-  await removeIdleNodes(board, await attachedVolumes(board));
+  await tidy(board);
 }
 
 /** What QEMU itself says is attached, oldest first. The run directory only adds the whole digests. */
@@ -86,7 +89,8 @@ function isSame(attached: AttachedVolume, volume: AttachedVolume): boolean {
 async function open(board: Plugboard, volume: CodeVolume, present: Attachment[]): Promise<Attachment> {
   const attachment = await reserve(board.directory, volume, present);
   try {
-    await blockdevAdd(board.session, volumeNode(attachment, board.artifactPath));
+    await board.lend(volume.digest);
+    await blockdevAdd(board.session, volumeNode(attachment));
     return attachment;
   } catch (error) {
     throw attachError(board.id, volume.name, error);
@@ -169,6 +173,12 @@ async function closeNode(board: Plugboard, node: string, end: number): Promise<v
     }
     await pause(5);
   }
+}
+
+async function tidy(board: Plugboard): Promise<void> {
+  const present = await attachedVolumes(board);
+  await removeIdleNodes(board, present);
+  await board.takeBack(present.map(({ digest }) => digest));
 }
 
 /** Closes files that no device shows: what is left when a controller died between two steps. */

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import type { CodeVolume, Digest } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
@@ -9,20 +10,25 @@ import { type Attachment, reserve } from './attachments.ts';
 import { commandLine } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
+import { createOverlay, inspectImage } from './images.ts';
+import { limitsOf } from './limits.ts';
 import { Machine } from './machine.ts';
 import { startProcess, stopProcess } from './process.ts';
+import { lend, takeBack } from './reach.ts';
 import {
   clearTraces,
   createRunDirectory,
+  isOfEarlierVersion,
   livingPid,
   type RunDirectory,
   readSpec,
   runDirectory,
   runIds,
 } from './run-directory.ts';
-import { createOverlay } from './tools.ts';
+import { needTools } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
+export { inspectRevision } from './inspection.ts';
 
 export interface QemuOptions {
   /** state directory; the machines live in `<state>/run/<instance id>/` */
@@ -32,6 +38,8 @@ export interface QemuOptions {
   /** program names or paths */
   qemu?: string;
   qemuImg?: string;
+  /** whom guests run as; left out: as can be done here */
+  users?: Users;
   /** milliseconds a guest has to let go of a volume */
   unplugMs?: number;
   /** milliseconds QEMU has until its monitor answers */
@@ -51,12 +59,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
   let verdicts: ReturnType<typeof probeAccelerators> | null = null;
 
+  let users: Promise<Users> | null = options.users === undefined ? null : Promise.resolve(options.users);
+  const userOf = async (id: string) => {
+    users ??= findUsers();
+    return userFor(await users, runDirectory(state, id).path);
+  };
+
   /** Asked once by this process; a failure is not kept. */
   const accelerators = () => {
-    verdicts ??= probeAccelerators({ state, qemu }).catch((error: unknown) => {
-      verdicts = null;
-      throw error;
-    });
+    verdicts ??= probeAccelerators({ state, qemu, ...(options.users && { users: options.users }) }).catch(
+      (error: unknown) => {
+        verdicts = null;
+        throw error;
+      },
+    );
     return verdicts;
   };
 
@@ -82,16 +98,21 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
   async function boot(machine: Machine): Promise<void> {
     const { spec, directory } = machine;
+    await needTools(qemu, ...CONFINING);
     const accel = await chooseAccelerator(spec.machine.accel, accelerators);
-    if (spec.image.kind === 'disk') {
-      const base = artifactPath(spec.image.disk);
-      await createOverlay(qemuImg, { overlay: directory.root, base, format: spec.image.format });
-    }
+    const user = await userOf(spec.id);
+    const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
+    for (const digest of digests) await lend(directory, digest, artifactPath(digest));
+    const { image } = spec;
+    const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
+    const size = disk && (await inspectImage(disk)).size;
+    if (disk) await createOverlay(disk);
     await clearTraces(directory);
     const volumes: Attachment[] = [];
     for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes));
-    const words = commandLine(spec, { directory, accel, artifactPath, volumes });
-    await machine.starting(startProcess(qemu, words, directory), launchMs);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes })];
+    const bounds = { user, limits: limitsOf(spec.machine, size) };
+    await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
   /**
@@ -104,6 +125,15 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       if (!existsSync(directory.log) && livingPid(directory) === null)
         await rm(directory.path, { recursive: true, force: true });
     }
+  }
+
+  /** The directory of a guest that an earlier version has started, and that has ended, is no place for another. */
+  async function forgetEarlier(id: string): Promise<void> {
+    const directory = runDirectory(state, id);
+    if (!isOfEarlierVersion(directory.path) || livingPid(directory) !== null) return;
+    machines.get(id)?.release();
+    machines.delete(id);
+    await rm(directory.path, { recursive: true, force: true });
   }
 
   let tidied: Promise<void> | undefined;
@@ -120,7 +150,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const session = await machine.connect();
       const { spec, directory } = machine;
       try {
-        await act({ id, machine: spec.machine, directory, session, artifactPath, unplugMs });
+        await act({
+          ...{ id, machine: spec.machine, directory, session, unplugMs },
+          lend: (digest) => lend(directory, digest, artifactPath(digest)),
+          takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
+        });
       } finally {
         machine.volumesChanged();
       }
@@ -130,6 +164,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   return {
     async launch(spec) {
       await tidy();
+      await forgetEarlier(spec.id);
       const directory = runDirectory(state, spec.id);
       const machine = remember(spec, directory);
       await machine.exclusively(async () => {
@@ -140,7 +175,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.spec = spec;
         machine.launching = true;
         try {
-          await createRunDirectory(directory, spec);
+          await createRunDirectory(directory, spec, await userOf(spec.id));
           await boot(machine);
         } finally {
           machine.launching = false;
@@ -208,6 +243,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       machines.clear();
     },
   };
+}
+
+function bootedFrom({ image }: InstanceSpec): Digest[] {
+  if (image.kind === 'disk') return [image.disk];
+  return image.initrd === null ? [image.kernel] : [image.kernel, image.initrd];
 }
 
 function unknown(id: string): never {

@@ -3,7 +3,7 @@ import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
 import { attachedVolumes } from './hotplug.ts';
 import type { Ended } from './process.ts';
-import { forwardedPort, queryStatus } from './qmp/commands.ts';
+import { forwardedPort, queryName, queryStatus } from './qmp/commands.ts';
 import { connectQmp, type QmpEvent, type QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
 import { queue, until } from './wait.ts';
@@ -110,6 +110,7 @@ export class Machine {
       ...(signal === undefined ? {} : { signal }),
     });
     try {
+      await this.#expectItself(session);
       const port = await forwardedPort(session, this.spec.checks.port);
       this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
       await writeAtomically(this.directory.endpoint, this.#endpoint);
@@ -124,6 +125,17 @@ export class Machine {
     session.onClose(() => this.#lost(session));
     this.#announce();
     return session;
+  }
+
+  /** A QEMU that was taken over could put another's monitor in the place of its own. Earlier versions gave it its id. */
+  async #expectItself(session: QmpSession): Promise<void> {
+    const name = await queryName(session);
+    if (name === this.directory.path || name === this.spec.id) return;
+    throw new UnideployError(
+      'UD_QMP',
+      `at the monitor of instance ${this.spec.id} another machine answers: ${name}`,
+      'look at its run directory, and stop the instance',
+    );
   }
 
   async #look(): Promise<string | null> {

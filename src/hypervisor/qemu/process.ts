@@ -1,24 +1,41 @@
+import { renameSync, writeFileSync } from 'node:fs';
+import { confined, confinedEnvironment, type Limits, type User } from '../../confinement.ts';
 import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
 import type { QmpSession } from './qmp/session.ts';
 import { isExiting, isProcessOf, livingPid, type RunDirectory } from './run-directory.ts';
-import { toolMissing } from './tools.ts';
 import { until } from './wait.ts';
 
 /** Why a QEMU that was started here is gone; never settles while it runs. */
 export type Ended = Promise<UnideployError>;
 
-/** Starts QEMU so that it outlives this process. What it says goes to qemu.log. */
-export function startProcess(qemu: string, args: string[], directory: RunDirectory): { ended: Ended } {
-  const child = startDetached(qemu, args, { log: directory.log, cwd: directory.path, env: { LC_ALL: 'C' } });
-  return { ended: ended(qemu, child, directory) };
+/** Starts QEMU, confined, so that it outlives this process. What it says goes to qemu.log. */
+export function startProcess(
+  words: string[],
+  directory: RunDirectory,
+  bounds: { user: User | null; limits: Limits },
+): { ended: Ended } {
+  const [program = '', ...args] = confined(words, bounds);
+  const child = startDetached(program, args, {
+    log: directory.log,
+    cwd: directory.path,
+    env: confinedEnvironment(),
+    cleanEnv: true,
+  });
+  if (child.pid !== undefined) recordPid(directory, child.pid);
+  return { ended: ended(child, directory) };
 }
 
-async function ended(qemu: string, child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
-  const { code, exitCode, signal } = await child;
-  if (code === 'ENOENT') return toolMissing(qemu);
+/** Not by QEMU itself: whom the controller takes for a machine, and may kill, is not for guests to say. */
+function recordPid({ pid: file }: RunDirectory, pid: number): void {
+  writeFileSync(`${file}.new`, `${pid}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+async function ended(child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
+  const { exitCode, signal } = await child;
   const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];
   const how = signal === undefined ? `exit code ${exitCode ?? 'unknown'}` : signal;
   return new UnideployError(

@@ -1,14 +1,16 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import type { User } from '../../confinement.ts';
 import { UnideployError } from '../../errors.ts';
 import type { Endpoint, InstanceSpec } from '../port.ts';
+import { openTo, WRITTEN } from './run-files.ts';
 
 /** Everything one machine leaves on this host, besides its process. */
 export interface RunDirectory {
   path: string;
   spec: string;
-  /** what QEMU writes with -pidfile */
+  /** the process id, written by whoever started it */
   pid: string;
   /** the monitor of the controller, its one client */
   monitor: string;
@@ -38,17 +40,18 @@ export function runDirectory(state: string, id: string): RunDirectory {
       'list the instances with: unideploy status',
     );
   const path = join(resolve(state), 'run', id);
+  const written = isOfEarlierVersion(path) ? WRITTEN_EARLIER : WRITTEN;
   const directory = {
     path,
     spec: join(path, 'spec.json'),
     pid: join(path, 'qemu.pid'),
-    monitor: join(path, 'qmp.sock'),
-    debug: join(path, 'debug.sock'),
-    console: join(path, 'console.log'),
+    monitor: join(path, written.monitor),
+    debug: join(path, written.debug),
+    console: join(path, written.console),
     log: join(path, 'qemu.log'),
     attachments: join(path, 'attachments.json'),
     endpoint: join(path, 'endpoint.json'),
-    root: join(path, 'root.qcow2'),
+    root: join(path, written.root),
   };
   const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
   if (excess > 0)
@@ -58,6 +61,13 @@ export function runDirectory(state: string, id: string): RunDirectory {
       `choose a state directory whose path is at least ${excess} bytes shorter (--state)`,
     );
   return directory;
+}
+
+/** Guests that a version without confinement has started keep their monitors beside the spec. */
+const WRITTEN_EARLIER = { ...WRITTEN, monitor: 'qmp.sock', debug: 'debug.sock' };
+
+export function isOfEarlierVersion(path: string): boolean {
+  return existsSync(join(path, 'spec.json')) && !existsSync(join(path, 'own'));
 }
 
 /** Ids of all run directories, in no order. */
@@ -73,16 +83,26 @@ export async function runIds(state: string): Promise<string[]> {
   }
 }
 
-/** Makes the directory with the spec in it: whoever sees one sees the other. */
+/**
+ * Makes the directory with the spec in it: whoever sees one sees the other.
+ *
+ * @param user whom QEMU will run as; null: as this process
+ */
 export async function createRunDirectory(
   { path, spec: file }: RunDirectory,
   spec: InstanceSpec,
+  user: User | null = null,
 ): Promise<void> {
-  if (existsSync(file)) return writeAtomically(file, spec);
+  if (existsSync(file)) {
+    await writeAtomically(file, spec);
+    await openTo(path, spec.image, user);
+    return;
+  }
   const fresh = join(dirname(path), `.${basename(path)}.new`);
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { recursive: true, mode: 0o700 });
-  await writeFile(join(fresh, basename(file)), JSON.stringify(spec, null, 2));
+  await writeFile(join(fresh, basename(file)), JSON.stringify(spec, null, 2), { mode: 0o600 });
+  await openTo(fresh, spec.image, user);
   await rm(path, { recursive: true, force: true });
   await rename(fresh, path);
 }
@@ -125,14 +145,26 @@ function pids(): number[] {
     .filter((pid) => pid > 1);
 }
 
-/** True while this process carries the directory's pid file on its command line. */
-export function isProcessOf(directory: RunDirectory, pid: number): boolean {
+/**
+ * True while this process is the directory's QEMU. Anybody may write anything on a command line, but nobody else can
+ * have gone into the directory.
+ */
+export function isProcessOf({ path, pid: pidFile }: RunDirectory, pid: number): boolean {
   try {
     // Empty for a zombie and for a process on its way out.
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(directory.pid);
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    // Earlier versions named their pid file there.
+    if (!words.includes(guestName(path)) && !words.includes(pidFile)) return false;
+    const [here, there] = [statSync(path), statSync(`/proc/${pid}/cwd`)];
+    return here.ino === there.ino && here.dev === there.dev;
   } catch {
     return false;
   }
+}
+
+/** The word by which a machine's process is known, to us and to people: -name knows no JSON, a comma is written twice. */
+export function guestName(path: string): string {
+  return `guest=${path.replaceAll(',', ',,')}`;
 }
 
 /** True for a process that has given its memory back and not yet its files: it still holds image locks. */
@@ -148,7 +180,7 @@ export function isExiting(pid: number): boolean {
 /** Nobody ever reads half a file: written beside it, then renamed over it. */
 export async function writeAtomically(path: string, value: unknown): Promise<void> {
   const temporary = `${path}.${process.pid}.new`;
-  await writeFile(temporary, JSON.stringify(value, null, 2));
+  await writeFile(temporary, JSON.stringify(value, null, 2), { mode: 0o600 });
   await rename(temporary, path);
 }
 

@@ -1,9 +1,12 @@
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { UnideployError } from '../../errors.ts';
 
 /** The error for a program that is not installed. */
-export function toolMissing(program: string, cause?: unknown): UnideployError {
-  const debianPackage = program.includes('qemu-img') ? 'qemu-utils' : 'qemu-system-x86';
+function toolMissing(program: string, cause?: unknown): UnideployError {
+  const debianPackage =
+    Object.entries(PACKAGES).find(([name]) => program.includes(name))?.[1] ?? 'qemu-system-x86';
   return new UnideployError(
     'UD_TOOL_MISSING',
     `${program} is not installed`,
@@ -12,28 +15,28 @@ export function toolMissing(program: string, cause?: unknown): UnideployError {
   );
 }
 
+const PACKAGES = { 'qemu-img': 'qemu-utils', prlimit: 'util-linux', setpriv: 'util-linux', env: 'coreutils' };
+
+/** Throws UD_TOOL_MISSING for the first of these programs, names or paths, that is not there. */
+export async function needTools(...programs: string[]): Promise<void> {
+  const folders = (process.env.PATH ?? '').split(':').filter((folder) => folder !== '');
+  for (const program of programs) {
+    const places = program.includes('/') ? [program] : folders.map((folder) => join(folder, program));
+    const found = await Promise.all(places.map(isExecutable));
+    if (!found.includes(true)) throw toolMissing(program);
+  }
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** What QEMU says it is, e.g. `QEMU emulator version 7.2.22 (…)`. Throws UD_TOOL_MISSING. */
 export async function qemuVersion(qemu: string): Promise<string> {
   const { code, stdout } = await execa(qemu, ['--version'], { reject: false, timeout: 10_000 });
   if (code === 'ENOENT') throw toolMissing(qemu);
   return stdout.split('\n')[0] ?? '';
-}
-
-/**
- * Makes the writable overlay over a root disk of the store. The base and its format are named, never guessed: a raw
- * guest disk could otherwise claim to be an overlay over any file of the host.
- */
-export async function createOverlay(
-  qemuImg: string,
-  { overlay, base, format }: { overlay: string; base: string; format: 'raw' | 'qcow2' },
-): Promise<void> {
-  const words = ['create', '-q', '-f', 'qcow2', '-b', base, '-F', format, overlay];
-  const { code, failed, stderr } = await execa(qemuImg, words, { reject: false, timeout: 30_000 });
-  if (code === 'ENOENT') throw toolMissing(qemuImg);
-  if (failed)
-    throw new UnideployError(
-      'UD_GUEST_START',
-      `no overlay over the root disk: ${stderr.trim().split('\n').at(-1) ?? ''}`,
-      'check that the image is in the store and that its format (raw or qcow2) is the one in the config',
-    );
 }

@@ -9,7 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import { onTestFinished } from 'vitest';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
-import { apiServer } from '../../../src/daemon/api.ts';
+import { type ApiParts, apiServer } from '../../../src/daemon/api.ts';
 import { Collector } from '../../../src/daemon/collector.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
@@ -72,21 +72,22 @@ export async function openStage() {
     },
     tidier: { idle: async () => {} },
   });
+  const apiParts: ApiParts = {
+    state: paths.root,
+    deployments,
+    orders,
+    services,
+    collector,
+    store,
+    artifacts,
+    hypervisor: sim.world.hypervisor,
+    dataPlane: { upgrade: async () => {} },
+    metrics: async () => '',
+    journaled,
+    stop: () => {},
+  };
   const listen = async () => {
-    const server = await apiServer({
-      state: paths.root,
-      deployments,
-      orders,
-      services,
-      collector,
-      store,
-      artifacts,
-      hypervisor: sim.world.hypervisor,
-      dataPlane: { upgrade: async () => {} },
-      metrics: async () => '',
-      journaled,
-      stop: () => {},
-    });
+    const server = await apiServer(apiParts);
     await server.listen({ path: paths.socket });
     return server;
   };
@@ -136,6 +137,8 @@ export async function openStage() {
   };
 
   return {
+    paths,
+    apiParts,
     store,
     deployments,
     sim,

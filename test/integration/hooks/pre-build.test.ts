@@ -15,6 +15,7 @@ async function build(yaml: string) {
   const lines: string[] = [];
   const context: Context = {
     paths: statePaths(join(folder, 'state')),
+    elsewhere: null,
     json: false,
     file: join(folder, 'unideploy.yaml'),
     service: null,

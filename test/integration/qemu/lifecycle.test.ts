@@ -239,7 +239,7 @@ describe('a root disk', () => {
       JSON.parse(execFileSync('qemu-img', ['info', '--output=json', root], { encoding: 'utf8' })),
     ).toMatchObject({
       format: 'qcow2',
-      'backing-filename': here.artifactPath(disk),
+      'backing-filename': `artifacts/${disk}`,
       'backing-filename-format': 'raw',
     });
   });

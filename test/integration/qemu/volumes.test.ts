@@ -4,6 +4,7 @@ import { readAttachments } from '../../../src/hypervisor/qemu/attachments.ts';
 import { volumeNode } from '../../../src/hypervisor/qemu/command-line.ts';
 import { blockdevAdd, queryNodes } from '../../../src/hypervisor/qemu/qmp/commands.ts';
 import { connectQmp } from '../../../src/hypervisor/qemu/qmp/session.ts';
+import { lend } from '../../../src/hypervisor/qemu/reach.ts';
 import { runDirectory, writeAtomically } from '../../../src/hypervisor/qemu/run-directory.ts';
 import { answersWith, ask, endpointOf, see } from '../../support/qemu/asking.ts';
 import { type World, world } from '../../support/qemu/world.ts';
@@ -103,10 +104,8 @@ describe('volumes on virtio-scsi, one guest', () => {
   test('a file that a dead controller left open is closed by the next change', async () => {
     const { digest } = await here.volume('left open');
     const debug = await connectQmp(runDirectory(here.state, 'site-1-1').debug, { deadlineMs: 5_000 });
-    await blockdevAdd(
-      debug,
-      volumeNode({ number: 200, name: 'code', digest, format: 'squashfs' }, here.artifactPath),
-    );
+    await lend(runDirectory(here.state, 'site-1-1'), digest, here.artifactPath(digest));
+    await blockdevAdd(debug, volumeNode({ number: 200, name: 'code', digest, format: 'squashfs' }));
     const extra = await here.volume('extra', 'more');
     await hypervisor.attachVolume('site-1-1', extra);
     expect(await queryNodes(debug)).not.toContain(`d${digest.slice(0, 12)}.200`);

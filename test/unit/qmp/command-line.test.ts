@@ -13,7 +13,6 @@ function words(rest: Partial<InstanceSpec> = {}): string[] {
     {
       directory: runDirectory('/a,b', SPEC.id),
       accel: 'tcg',
-      artifactPath: (digest) => `/a,b/store/${digest}`,
       volumes: [VOLUME],
     },
   );
@@ -44,8 +43,8 @@ test('a root disk boots first, through an overlay whose base and formats are nam
   const list = words({ image: { kind: 'disk', disk: 'd'.repeat(64), format: 'qcow2' } });
   expect(nodes(list)[0]).toMatchObject({
     driver: 'qcow2',
-    file: { filename: '/a,b/run/site-1-1/root.qcow2' },
-    backing: { driver: 'qcow2', 'read-only': true, file: { filename: `/a,b/store/${'d'.repeat(64)}` } },
+    file: { filename: 'root.qcow2' },
+    backing: { driver: 'qcow2', 'read-only': true, file: { filename: `artifacts/${'d'.repeat(64)}` } },
   });
   expect(devices(list)).toContainEqual({
     driver: 'virtio-blk-pci',
@@ -58,9 +57,7 @@ test('a root disk boots first, through an overlay whose base and formats are nam
 
 test('the host port is left to the system, and a comma in a path stays a comma', () => {
   expect(after(words(), '-netdev')).toEqual(['user,id=net,hostfwd=tcp:127.0.0.1:0-:80']);
-  expect(after(words(), '-chardev')).toContainEqual(
-    expect.stringContaining('path=/a,,b/run/site-1-1/qmp.sock,'),
-  );
+  expect(after(words(), '-name')).toEqual(['guest=/a,,b/run/site-1-1']);
 });
 
 test('only the Linux profile has a panic device', () => {

@@ -1,10 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { execa } from 'execa';
+import { CONFINING, confined, confinedEnvironment, type Limits, type User } from '../../../confinement.ts';
 import { CONFINED } from '../command-line.ts';
-import { toolMissing } from '../tools.ts';
+import { needTools } from '../tools.ts';
 
 /** probe.S, assembled; that file says what it does and how to make these bytes. */
 const PROBE_GUEST = gunzipSync(
@@ -34,16 +35,27 @@ export interface ProbeRun {
  * Boots the probe guest under an accelerator. /dev/kvm that opens is not KVM that works: nested hosts were seen where
  * it interprets every instruction, a hundred times slower than TCG, until it meets one it does not know.
  */
-export async function runProbe(qemu: string, accel: 'kvm' | 'tcg', deadlineMs: number): Promise<ProbeRun> {
+export async function runProbe(
+  qemu: string,
+  accel: 'kvm' | 'tcg',
+  deadlineMs: number,
+  user: User | null,
+): Promise<ProbeRun> {
+  await needTools(qemu, ...CONFINING);
   const folder = await mkdtemp(join(tmpdir(), 'unideploy-probe-'));
   try {
-    const kernel = join(folder, 'probe.elf');
-    await writeFile(kernel, PROBE_GUEST);
-    return await watch(qemu, [...words(accel), '-kernel', kernel], deadlineMs);
+    // Confined as guests are: an accelerator that is not for their user is of no use.
+    await chmod(folder, 0o711);
+    await writeFile(join(folder, KERNEL), PROBE_GUEST);
+    const bounded = confined([qemu, ...words(accel), '-kernel', KERNEL], { user, limits: LIMITS });
+    return await watch(bounded, folder, deadlineMs);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
+
+const KERNEL = 'probe.elf';
+const LIMITS: Limits = { addressSpace: 4 * 1024 ** 3, fileSize: 0, openFiles: 256 };
 
 export function probeGuest(): Uint8Array {
   return PROBE_GUEST;
@@ -58,8 +70,11 @@ function words(accel: 'kvm' | 'tcg'): string[] {
   ];
 }
 
-async function watch(qemu: string, args: string[], deadlineMs: number): Promise<ProbeRun> {
-  const guest = execa(qemu, args, {
+async function watch([program = '', ...args]: string[], cwd: string, deadlineMs: number): Promise<ProbeRun> {
+  const guest = execa(program, args, {
+    cwd,
+    env: confinedEnvironment(),
+    extendEnv: false,
     stdin: 'ignore',
     reject: false,
     timeout: deadlineMs,
@@ -76,8 +91,7 @@ async function watch(qemu: string, args: string[], deadlineMs: number): Promise<
     // QEMU stops the guest and stays.
     if (complaint.includes('KVM internal error')) guest.kill();
   });
-  const { code, timedOut } = await guest;
-  if (code === 'ENOENT') throw toolMissing(qemu);
+  const { timedOut } = await guest;
   const start = seen.get('S');
   const end = seen.get('E');
   return {

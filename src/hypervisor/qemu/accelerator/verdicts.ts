@@ -1,5 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { findUsers, type User, type Users, userFor } from '../../../confinement.ts';
 import type { Accelerator } from '../../../domain/revision.ts';
 import { UnideployError } from '../../../errors.ts';
 import { readJson, writeAtomically } from '../run-directory.ts';
@@ -19,6 +20,8 @@ export interface ProbeOptions {
   qemu?: string;
   /** probes although there is a verdict */
   refresh?: boolean;
+  /** whom guests run as; left out: as can be done here */
+  users?: Users;
   /** milliseconds a probe guest has for each accelerator */
   deadlineMs?: number;
 }
@@ -27,10 +30,11 @@ export interface ProbeOptions {
 export async function probeAccelerators(options: ProbeOptions): Promise<AcceleratorVerdict[]> {
   const { state, qemu = 'qemu-system-x86_64', refresh = false, deadlineMs = 10_000 } = options;
   const file = join(resolve(state), 'accel.json');
-  const key = `${await bootId()} ${await qemuVersion(qemu)}`;
+  const user = userFor(options.users ?? (await findUsers()), 'probe');
+  const key = `${await bootId()} ${await qemuVersion(qemu)}${user === null ? '' : ' as a user of its own'}`;
   const known = await readJson<Verdicts>(file).catch(() => null);
   if (!refresh && known?.key === key) return known.verdicts;
-  const verdicts = await probe(qemu, deadlineMs);
+  const verdicts = await probe(qemu, deadlineMs, user);
   await mkdir(resolve(state), { recursive: true });
   await writeAtomically(file, { key, verdicts } satisfies Verdicts);
   return verdicts;
@@ -57,9 +61,9 @@ interface Verdicts {
   verdicts: AcceleratorVerdict[];
 }
 
-async function probe(qemu: string, deadlineMs: number): Promise<AcceleratorVerdict[]> {
-  const tcg = await runProbe(qemu, 'tcg', deadlineMs);
-  const kvm = await runProbe(qemu, 'kvm', deadlineMs);
+async function probe(qemu: string, deadlineMs: number, user: User | null): Promise<AcceleratorVerdict[]> {
+  const tcg = await runProbe(qemu, 'tcg', deadlineMs, user);
+  const kvm = await runProbe(qemu, 'kvm', deadlineMs, user);
   return [
     judge('kvm', kvm.finished, kvm.complaint, slowness(kvm.workMs, tcg.workMs)),
     judge('tcg', tcg.finished, tcg.complaint, null),

@@ -8,6 +8,12 @@ export async function queryStatus(session: QmpSession, deadlineMs?: number): Pro
 }
 const STATUS = z.object({ status: z.string() });
 
+/** What the machine was called with -name. */
+export async function queryName(session: QmpSession): Promise<string> {
+  return NAME.parse(await session.execute('query-name')).name;
+}
+const NAME = z.object({ name: z.string().default('') });
+
 export interface BlockDevice {
   /** id of the device in the guest's machine; empty when none */
   device: string;
