@@ -144,8 +144,8 @@ function console_({ console: path }: RunDirectory): string[] {
   return ['-chardev', `file,id=console,path=${escaped(path)},append=on`, '-serial', 'chardev:console'];
 }
 
-function monitors({ monitor, debug }: RunDirectory): string[] {
-  return Object.entries({ monitor, debug }).flatMap(([id, path]) => [
+function monitors({ monitor, spare, debug }: RunDirectory): string[] {
+  return Object.entries({ monitor, spare, debug }).flatMap(([id, path]) => [
     ...['-chardev', `socket,id=${id},path=${escaped(path)},server=on,wait=off`],
     ...['-mon', `chardev=${id},mode=control`],
   ]);

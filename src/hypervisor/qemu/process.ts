@@ -1,5 +1,6 @@
 import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
+import type { ExpectCommand } from './command.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
 import type { QmpSession } from './qmp/session.ts';
@@ -33,6 +34,8 @@ export interface StopDeadlines {
   graceMs: number;
   /** milliseconds QEMU has to answer or to follow a command */
   commandMs?: number;
+  /** asked before each signal */
+  expectCommand: ExpectCommand;
 }
 
 /**
@@ -42,7 +45,7 @@ export interface StopDeadlines {
 export async function stopProcess(
   directory: RunDirectory,
   session: QmpSession | null,
-  { graceMs, commandMs = 2_000 }: StopDeadlines,
+  { graceMs, commandMs = 2_000, expectCommand }: StopDeadlines,
 ): Promise<void> {
   const pid = livingPid(directory);
   if (pid === null) return;
@@ -52,6 +55,7 @@ export async function stopProcess(
     ['SIGTERM', commandMs],
     ['SIGKILL', 10_000],
   ] as const) {
+    expectCommand();
     if (!gone()) kill(pid, signal);
     if (await until(gone, deadlineMs)) return;
   }

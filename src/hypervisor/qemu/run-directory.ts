@@ -12,6 +12,8 @@ export interface RunDirectory {
   pid: string;
   /** the monitor of the controller, its one client */
   monitor: string;
+  /** another one for it, while a controller that was stopped holds the first */
+  spare: string;
   /** a second monitor, for people and other tools */
   debug: string;
   /** the guest's serial console */
@@ -43,6 +45,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
     spec: join(path, 'spec.json'),
     pid: join(path, 'qemu.pid'),
     monitor: join(path, 'qmp.sock'),
+    spare: join(path, 'spare.sock'),
     debug: join(path, 'debug.sock'),
     console: join(path, 'console.log'),
     log: join(path, 'qemu.log'),
@@ -98,7 +101,7 @@ export async function readEndpoint(directory: RunDirectory): Promise<Endpoint | 
 
 /** Takes the traces of an earlier process away; only when that process is known to be gone. */
 export async function clearTraces(directory: RunDirectory): Promise<void> {
-  for (const path of [directory.pid, directory.monitor, directory.debug, directory.endpoint])
+  for (const path of [directory.pid, directory.monitor, directory.spare, directory.debug, directory.endpoint])
     await rm(path, { force: true });
 }
 
@@ -145,10 +148,15 @@ export function isExiting(pid: number): boolean {
   }
 }
 
-/** Nobody ever reads half a file: written beside it, then renamed over it. */
-export async function writeAtomically(path: string, value: unknown): Promise<void> {
+/** Nobody ever reads half a file: written beside it, then renamed over it, if `expectCommand` lets it. */
+export async function writeAtomically(
+  path: string,
+  value: unknown,
+  expectCommand: () => void = () => {},
+): Promise<void> {
   const temporary = `${path}.${process.pid}.new`;
   await writeFile(temporary, JSON.stringify(value, null, 2));
+  expectCommand();
   await rename(temporary, path);
 }
 
