@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import pRetry from 'p-retry';
 import { type Dispatcher, Pool } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
@@ -12,6 +12,8 @@ import type { StatePaths } from './paths.ts';
 const ANSWER_WITHIN = 60_000;
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
 const ENDS_WITHIN = 45_000;
+/** Milliseconds between two looks whether another controller has taken the socket's name. */
+const LOOK_EVERY = 1_000;
 
 export interface History {
   rollouts: Rollout[];
@@ -55,14 +57,24 @@ export interface Client {
 }
 
 export function apiClient({ socket, root }: StatePaths): Client {
-  const pool = new Pool('http://controller', {
-    socketPath: socket,
-    headersTimeout: ANSWER_WITHIN,
-    bodyTimeout: 0,
-  });
+  const connections = () =>
+    new Pool('http://controller', { socketPath: socket, headersTimeout: ANSWER_WITHIN, bodyTimeout: 0 });
+  let pool = connections();
+  let inode = inodeOf(socket);
+  /** A controller that was stopped leaves its clients waiting: what they asked ends here once another one has its place. */
+  const leaveReplaced = () => {
+    const now = inodeOf(socket);
+    if (now === null || now === inode) return;
+    const before = pool;
+    if (inode !== null) before.destroy(new Error('another controller has taken over')).catch(() => {});
+    pool = inode === null ? before : connections();
+    inode = now;
+  };
+  const looking = setInterval(leaveReplaced, LOOK_EVERY).unref();
   const send = async (
     options: Omit<Dispatcher.RequestOptions, 'origin'>,
   ): Promise<Dispatcher.ResponseData> => {
+    leaveReplaced();
     const response = await pool.request(options).catch((error: unknown) => {
       throw unreachable(error, root);
     });
@@ -126,7 +138,10 @@ export function apiClient({ socket, root }: StatePaths): Client {
       await post('/proxy/upgrade');
     },
     metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
-    close: () => pool.destroy(),
+    close: () => {
+      clearInterval(looking);
+      return pool.destroy();
+    },
   };
 }
 
@@ -144,6 +159,10 @@ async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
     yield* lines;
   }
   if (rest !== '') yield rest;
+}
+
+function inodeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
 }
 
 async function ended(pid: number): Promise<void> {

@@ -4,8 +4,9 @@ import { LEASE, leaseState, nextToken } from '../domain/lease.ts';
 import { UnideployError } from '../errors.ts';
 import { type Held, LeaseFiles } from './lease-files.ts';
 import { lockState } from './lock.ts';
+import { monotonic } from './monotonic.ts';
 import type { StatePaths } from './paths.ts';
-import { isGone, ownIdentity } from './process-identity.ts';
+import { identityOf, isGone } from './process-identity.ts';
 
 /** The state folder is this process's, until `release` or until it is silent for too long and somebody comes. */
 export interface HeldLease {
@@ -41,9 +42,9 @@ export async function takeLease(paths: StatePaths, options: LeaseOptions): Promi
       const state = last ? leaseState(last, monotonic(), isGone(last)) : lock ? 'free' : 'held';
       if (state === 'held') throw running(paths, last);
       if (state === 'free') {
-        const own = { ...ownIdentity(), token: nextToken(last, Date.now()), until: end() };
+        const own = { ...identityOf(process.pid), token: nextToken(last, Date.now()), until: end() };
         if (files.claim(own)) {
-          if (last && isGone(last) !== true)
+          if (last && last.until > 0 && isGone(last) !== true)
             options.log(`controller ${last.pid} is silent: taken over from it, with token ${own.token}`);
           return hold(files, own);
         }
@@ -112,11 +113,6 @@ function forgetEnded(files: LeaseFiles, own: number): void {
 
 function end(): number {
   return monotonic() + LEASE.duration;
-}
-
-/** CLOCK_MONOTONIC: since the boot, the same for all processes, and it goes on while they are stopped. */
-function monotonic(): number {
-  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 function running({ root }: StatePaths, holder: Held | null): UnideployError {

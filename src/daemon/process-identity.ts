@@ -10,8 +10,8 @@ export interface ProcessIdentity {
   namespace: string;
 }
 
-export function ownIdentity(): ProcessIdentity {
-  return { pid: process.pid, started: startOf(process.pid) ?? '', boot: bootId(), namespace: namespace() };
+export function identityOf(pid: number): ProcessIdentity {
+  return { pid, started: startOf(pid) ?? '', boot: bootId(), namespace: namespace() };
 }
 
 /** Whether that very process has ended; null where it cannot be seen from here. */

@@ -16,9 +16,8 @@ export async function connectMonitor(
 ): Promise<QmpSession> {
   const end = performance.now() + options.deadlineMs;
   const left = () => Math.max(1, end - performance.now());
-  // A QEMU that is only starting makes them all at once.
-  const several = existsSync(monitor) ? [monitor, spare, debug].filter((path) => existsSync(path)) : [];
-  for (const path of several) {
+  // A QEMU that is only starting has none yet.
+  for (const path of [monitor, spare, debug].filter((each) => existsSync(each))) {
     if (options.signal?.aborted || left() <= GREETS_WITHIN) break;
     const session = await connectQmp(path, { ...options, deadlineMs: GREETS_WITHIN }).catch(() => null);
     if (session !== null) return session;
