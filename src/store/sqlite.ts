@@ -23,6 +23,9 @@ const SCHEMA = `
   create table if not exists tables (service text primary key, body text not null) strict;
 `;
 
+/** How long another writer is waited for, in ms: a late controller that ends its last transaction, a person's query. */
+const BUSY_FOR = 2_000;
+
 interface JournalRow {
   seq: number;
   service: string;
@@ -36,7 +39,7 @@ interface JournalRow {
  * opened on the file, this one writes no more: every call that would ends with UD_FENCED.
  */
 export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
-  const db = new Database(file);
+  const db = new Database(file, { timeout: BUSY_FOR });
   try {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');

@@ -130,9 +130,12 @@ function refusalOf(text: string): UnideployError {
   }
 }
 
-/** The process id of the data plane that answers, if one does. */
+/** The process id of the data plane that answers, if one does (UD_FENCED: it does, to a newer controller). */
 async function ping(call: Call, within = PING_DEADLINE): Promise<number | undefined> {
-  const answer = await call('GET', '/', undefined, within).catch(() => undefined);
+  const answer = await call('GET', '/', undefined, within).catch((error: UnideployError) => {
+    if (error.code === 'UD_FENCED') throw error;
+    return undefined;
+  });
   const parsed = z.object({ pid: z.int().positive() }).safeParse(answer);
   return parsed.success ? parsed.data.pid : undefined;
 }

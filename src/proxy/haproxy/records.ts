@@ -91,6 +91,7 @@ export async function writeRecord(
 ): Promise<void> {
   const { record: file } = processFiles(folder, record.id);
   const fresh = `${file}.${process.pid}.new`;
+  expectCommand();
   await writeFile(fresh, JSON.stringify(record, null, 2), { mode: 0o600 });
   expectCommand();
   await rename(fresh, file);
