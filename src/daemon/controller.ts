@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
-import { chmod, rename, rm } from 'node:fs/promises';
+import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import { basename, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
 import type { Fence } from '../domain/fence.ts';
@@ -207,9 +208,14 @@ async function servePrometheus(
  * The socket has a name of its own until it has the well-known one, in one step: whoever has that, left over or late, loses
  * it, and takes nothing away when it closes its own.
  */
-async function listen(api: FastifyInstance, { socket }: StatePaths, { token, check }: Fence): Promise<void> {
+async function listen(
+  api: FastifyInstance,
+  { root, socket }: StatePaths,
+  { token, check }: Fence,
+): Promise<void> {
   const own = `${socket}.${token}`;
-  await rm(own, { force: true });
+  for (const name of await readdir(root))
+    if (name.startsWith(`${basename(socket)}.`)) await rm(join(root, name), { force: true });
   const before = process.umask(0o177);
   try {
     await api.listen({ path: own });

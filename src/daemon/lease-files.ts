@@ -62,6 +62,13 @@ export class LeaseFiles {
     rmSync(this.#file(token), { force: true });
   }
 
+  /** Takes away what holders before that one were writing when they ended, or are: theirs is late. */
+  forgetHalves(token: number): void {
+    for (const name of readdirSync(this.#folder))
+      if (Number(/^(\d+)\.\d+$/.exec(name)?.[1] ?? token) < token)
+        rmSync(join(this.#folder, name), { force: true });
+  }
+
   #write(lease: Held): string {
     const fresh = `${this.#file(lease.token)}.${lease.pid}`;
     writeFileSync(fresh, JSON.stringify(lease), { mode: 0o600 });

@@ -105,6 +105,7 @@ export async function takeLease(paths: StatePaths, options: LeaseOptions): Promi
  * must not go before it.
  */
 function forgetEnded(files: LeaseFiles, own: number): void {
+  files.forgetHalves(own);
   for (const each of files.all()) {
     if (each.token >= own || isGone(each) !== true) return;
     files.forget(each.token);

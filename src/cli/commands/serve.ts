@@ -20,7 +20,7 @@ export function serveCommand(program: Command): void {
     const { serve } = await import('../../daemon/controller.ts');
     const log = (line: string) => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
     await serve(paths, log, options, onLost);
-    // Actions under way would go on without the lock: they end here, and the next controller takes up what they left.
+    // Actions under way would go on without the lease: they end here, and the next controller takes up what they left.
     process.exit(0);
   });
 }

@@ -29,7 +29,9 @@ async function stuckWriter(): Promise<number> {
     const db = new Database(process.argv[1]);
     db.exec('begin immediate; delete from services');
     process.stdout.write('stuck', () => process.kill(process.pid, 'SIGSTOP'));`;
-  const child = execa(process.execPath, ['--input-type=module', '-e', script, paths.store], { reject: false });
+  const child = execa(process.execPath, ['--input-type=module', '-e', script, paths.store], {
+    reject: false,
+  });
   onTestFinished(() => void child.kill('SIGKILL'));
   for await (const piece of child.stdout) if (String(piece).includes('stuck')) break;
   return child.pid ?? 0;
@@ -39,8 +41,10 @@ async function open(): Promise<{ log: string[] }> {
   const log: string[] = [];
   const lease = await takeLease(paths, { log: (line) => log.push(line), onLost: () => {} });
   onTestFinished(() => lease.release());
-  const store = await pastStuckWriters(() => sqliteStore(paths.store, lease.fence), lease, (line) =>
-    log.push(line),
+  const store = await pastStuckWriters(
+    () => sqliteStore(paths.store, lease.fence),
+    lease,
+    (line) => log.push(line),
   );
   expect(store.services()).toEqual([SERVICE]);
   store.putService(SERVICE);
@@ -60,7 +64,10 @@ describe('a database that is locked when a controller starts', () => {
   it('is left to any other program, and the error says what to do', async () => {
     const pid = await stuckWriter();
     const { started } = identityOf(pid);
-    await expect(open()).rejects.toMatchObject({ code: 'UD_STATE_BUSY', next: expect.stringContaining('fuser') });
+    await expect(open()).rejects.toMatchObject({
+      code: 'UD_STATE_BUSY',
+      next: expect.stringContaining('fuser'),
+    });
     expect(identityOf(pid).started).toBe(started);
   });
 

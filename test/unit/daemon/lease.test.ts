@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -118,6 +119,13 @@ describe('the lease of a state folder', () => {
     expect((await take()).fence.token).toBe(42);
     expect(files.all().map(({ token }) => token)).toEqual([42]);
     expect(said).toEqual([]);
+  });
+
+  it('takes away what a holder was writing when it was killed', async () => {
+    const half = join(paths.lease, '41.4711');
+    await writeFile(half, '{"tok');
+    expect((await take()).fence.token).toBeGreaterThan(41);
+    expect(existsSync(half)).toBe(false);
   });
 
   it('keeps the files of those that came after one that lives: it finds its successor by them', async () => {
