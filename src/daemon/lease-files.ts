@@ -27,7 +27,7 @@ export class LeaseFiles {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   }
 
-  /** Every lease there is, lowest token first; what is no lease is left out. */
+  /** Every lease there is, lowest token first. */
   all(): Held[] {
     return readdirSync(this.#folder)
       .flatMap((name) => (/^\d+$/.test(name) ? (this.#read(name) ?? []) : []))
@@ -75,11 +75,13 @@ export class LeaseFiles {
     return fresh;
   }
 
+  /** Null for one that has just gone. What a power failure has torn is a lease that is over. */
   #read(name: string): Held | null {
     try {
       return JSON.parse(readFileSync(join(this.#folder, name), 'utf8')) as Held;
-    } catch {
-      return null;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      return { token: Number(name), until: 0, pid: 0, started: '', boot: '', namespace: '' };
     }
   }
 

@@ -35,6 +35,7 @@ const LOOK_EVERY = 100;
 export async function takeLease(paths: StatePaths, options: LeaseOptions): Promise<HeldLease> {
   const files = new LeaseFiles(paths.lease);
   let lock = lockState(paths);
+  let doubted: number | null = null;
   try {
     for (;;) {
       const last = files.all().at(-1) ?? null;
@@ -43,19 +44,27 @@ export async function takeLease(paths: StatePaths, options: LeaseOptions): Promi
       if (state === 'held') throw running(paths, last);
       if (state === 'free') {
         const own = { ...identityOf(process.pid), token: nextToken(last, Date.now()), until: end() };
-        if (files.claim(own)) {
-          if (last && last.until > 0 && isGone(last) !== true)
-            options.log(`controller ${last.pid} is silent: taken over from it, with token ${own.token}`);
-          return hold(files, own);
-        }
-      } else await pause(LOOK_EVERY);
+        if (!files.claim(own)) continue;
+        // A newcomer that was stopped before it claimed may find that its token has come and gone.
+        if (files.all().at(-1)?.token !== own.token) files.forget(own.token);
+        else return hold(files, own, last);
+      }
+      if (state === 'doubtful') await pause(LOOK_EVERY);
+      if (last && state === 'doubtful' && doubted !== last.token) {
+        options.log(
+          `controller ${last.pid} has been silent for a while: waiting until it renews or is too late`,
+        );
+        doubted = last.token;
+      }
     }
   } catch (error) {
     lock?.release();
     throw error;
   }
 
-  function hold(leases: LeaseFiles, own: Held): HeldLease {
+  function hold(leases: LeaseFiles, own: Held, before: Held | null): HeldLease {
+    if (before && before.until > 0 && isGone(before) !== true)
+      options.log(`controller ${before.pid} is silent: taken over from it, with token ${own.token}`);
     const late = () => leases.all().filter((each) => each.token < own.token && isGone(each) !== true);
     forgetEnded(leases, own.token);
     let isLost = false;

@@ -87,6 +87,7 @@ describe('a controller that is stopped in the middle of a rollout', () => {
     onTestFinished(() => end(late.pid, 'SIGKILL'));
     end(late.pid, 'SIGSTOP');
     await elapsed(performance.now(), LEASE.duration);
+    expect((await place.cli(['doctor'])).stdout).toContain('silent for too long');
     expect(await place.cli(['up'])).toMatchObject({ exitCode: 0, stderr: '' });
     expect(await place.controllerPid()).not.toBe(late.pid);
     end(late.pid, 'SIGCONT');

@@ -121,6 +121,11 @@ describe('the lease of a state folder', () => {
     expect(said).toEqual([]);
   });
 
+  it('that a power failure has torn is over, and its token is not given out again', async () => {
+    await writeFile(join(paths.lease, '41'), '');
+    expect((await take()).fence.token).toBe(42);
+  });
+
   it('takes away what a holder was writing when it was killed', async () => {
     const half = join(paths.lease, '41.4711');
     await writeFile(half, '{"tok');
