@@ -5,6 +5,7 @@ import type { Client } from '../daemon/client.ts';
 import { metricsAddressOf, writeAddress } from '../daemon/metrics-address.ts';
 import { makeStateFolder, type StatePaths } from '../daemon/paths.ts';
 import { proxyEngineOf } from '../daemon/proxy-engine.ts';
+import { isSilent } from '../daemon/silent.ts';
 import { startDetached } from '../detached.ts';
 import { ERROR_CODES, UnideployError } from '../errors.ts';
 import type { MetricsOption } from './metrics-option.ts';
@@ -17,7 +18,7 @@ const LAUNCHER = fileURLToPath(new URL('../../../bin/unideploy', import.meta.url
 const STARTS_WITHIN = 30_000;
 
 /**
- * Starts a controller in the background, unless one runs. Returns whether it was started here.
+ * Starts a controller in the background, unless one runs that is not silent for too long. Returns whether it was started here.
  * @throws UD_USAGE when the one that runs has another data plane, or metrics elsewhere, than asked for
  */
 export async function ensureController(
@@ -25,7 +26,7 @@ export async function ensureController(
   paths: StatePaths,
   asked: ProxyOption & MetricsOption,
 ): Promise<boolean> {
-  if (await answers(client)) {
+  if (!isSilent(paths) && (await answers(client))) {
     await expectSame(paths, asked);
     return false;
   }

@@ -1,16 +1,15 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import pRetry from 'p-retry';
-import { type Dispatcher, Pool } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
+import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } from './link.ts';
 import type { Collected, DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
-/** Milliseconds until an answer begins; a console or a journal may be longer silent. */
-const ANSWER_WITHIN = 60_000;
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
 const ENDS_WITHIN = 45_000;
 
@@ -62,28 +61,8 @@ export interface Client {
   close(): Promise<void>;
 }
 
-/** A controller on another machine. */
-export interface Elsewhere {
-  /** `https://host:port` */
-  origin: string;
-  token: string;
-  /** PEM; null: what this system trusts */
-  ca: string | null;
-}
-
-export function apiClient({ socket, root }: StatePaths, elsewhere: Elsewhere | null = null): Client {
-  const pool = new Pool(elsewhere?.origin ?? 'http://controller', {
-    ...(elsewhere === null
-      ? { socketPath: socket }
-      : elsewhere.ca !== null && { connect: { ca: elsewhere.ca } }),
-    headersTimeout: ANSWER_WITHIN,
-    bodyTimeout: 0,
-  });
-  const authorization = elsewhere && { authorization: `Bearer ${elsewhere.token}` };
-  const request = ({ headers = {}, ...options }: Asking): Promise<Dispatcher.ResponseData> =>
-    pool.request({ ...options, headers: { ...headers, ...authorization } }).catch((error: unknown) => {
-      throw elsewhere === null ? unreachable(error, root) : unreachableAt(elsewhere.origin, error);
-    });
+export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null): Client {
+  const { request, close } = elsewhere === null ? localLink(paths) : remoteLink(elsewhere);
   const send = async (options: Asking): Promise<Dispatcher.ResponseData> => {
     const response = await request(options);
     if (response.statusCode < 400) return response;
@@ -152,11 +131,9 @@ export function apiClient({ socket, root }: StatePaths, elsewhere: Elsewhere | n
       await post('/proxy/upgrade');
     },
     metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
-    close: () => pool.destroy(),
+    close,
   };
 }
-
-type Asking = Omit<Dispatcher.RequestOptions, 'origin' | 'headers'> & { headers?: Record<string, string> };
 
 /** Whatever answered with something else is no controller. */
 async function refusal({ body, statusCode }: Dispatcher.ResponseData): Promise<UnideployError> {
@@ -205,40 +182,4 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-function unreachableAt(origin: string, cause: unknown): UnideployError {
-  const { code = '', message } = cause as { code?: string; message: string };
-  if (/CERT|SELF_SIGNED|ERR_TLS|ISSUER|ERR_SSL|EPROTO/.test(code))
-    return new UnideployError(
-      'UD_TLS',
-      `the certificate of ${origin} is not trusted: ${message}`,
-      'name the certificate that it is signed by with --api-ca, and the host as it is called there',
-      { cause },
-    );
-  if (['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'].includes(code))
-    return new UnideployError(
-      'UD_CONTROLLER_NOT_RUNNING',
-      `no controller answers at ${origin}: ${message}`,
-      'see that it runs with --api-listen, and that it can be reached from here',
-      { cause },
-    );
-  const next = 'see that it runs: it goes on where it was; then look at unideploy status';
-  return new UnideployError('UD_CONTROLLER_LOST', `the controller went away: ${message}`, next, { cause });
-}
-
-function unreachable(cause: unknown, root: string): UnideployError {
-  const { code = '' } = cause as { code?: string };
-  if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ECONNREFUSED') {
-    const message = `no controller runs on ${root}`;
-    return new UnideployError(
-      'UD_CONTROLLER_NOT_RUNNING',
-      message,
-      'start it: unideploy up, or unideploy serve',
-      { cause },
-    );
-  }
-  const message = `the controller went away: ${(cause as Error).message}`;
-  const next = 'start it again (unideploy serve): it goes on where it was; then look at unideploy status';
-  return new UnideployError('UD_CONTROLLER_LOST', message, next, { cause });
 }

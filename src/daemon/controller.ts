@@ -1,14 +1,16 @@
 import { EventEmitter, once } from 'node:events';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import { basename, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
 import { findUsers } from '../confinement.ts';
+import type { Fence } from '../domain/fence.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import { Tidier } from '../engine/tidy.ts';
-import { report } from '../errors.ts';
+import { report, type UnideployError } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
 import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
@@ -22,7 +24,8 @@ import { type ApiParts, apiServer } from './api.ts';
 import { Collector } from './collector.ts';
 import { dataPlaneOf } from './data-plane.ts';
 import { Deployments } from './deployments.ts';
-import { lockState } from './lock.ts';
+import { fencedBy } from './fenced.ts';
+import { type HeldLease, takeLease } from './lease.ts';
 import { chooseMetricsAddress, metricsAddressOf } from './metrics-address.ts';
 import { openMetrics } from './metrics-listener.ts';
 import { Orders } from './orders.ts';
@@ -32,27 +35,36 @@ import { openRemoteApi, type RemoteAddress } from './remote-api.ts';
 import { Runs } from './runs.ts';
 import { Services } from './services.ts';
 import { strategyOf } from './strategy-of.ts';
+import { pastStuckWriters } from './stuck-writer.ts';
 import { systemClock } from './system-clock.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
  * data plane are adopted; when it stops, or is killed, both go on without it.
  * What `choice` does not say is as the state's last controller had it.
- * @throws UD_CONTROLLER_RUNNING, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
+ * @param onLost has to end the process at once: another controller has taken over (UD_FENCED)
+ * @throws UD_CONTROLLER_RUNNING, UD_STATE_BUSY, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
  */
-export async function serve(paths: StatePaths, print: (line: string) => void, choice: Choice): Promise<void> {
+export async function serve(
+  paths: StatePaths,
+  print: (line: string) => void,
+  choice: Choice,
+  onLost: (error: UnideployError) => void,
+): Promise<void> {
   const secrets = new Secrets();
   const log = (line: string) => print(secrets.veil(line));
   await makeStateFolder(paths);
-  const lock = lockState(paths);
+  const lease = await takeLease(paths, { log, onLost });
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
-  const controller = await start(paths, log, choice, secrets);
+  const controller = await start(paths, log, choice, { lease, secrets });
   log(`controller ${process.pid} serves ${paths.socket}`);
   await Promise.race([signalled, controller.stopped]);
   await controller.close();
+  // Still the holder, so what has the socket's name is its own.
+  lease.fence.check();
   await rm(paths.socket, { force: true });
-  lock.release();
+  lease.release();
 }
 
 /** What the state folder remembers for later controllers. */
@@ -80,16 +92,18 @@ async function start(
   paths: StatePaths,
   log: (line: string) => void,
   { proxy, metrics: asked, api: elsewhere }: Choice,
-  secrets: Secrets,
+  { lease, secrets }: { lease: HeldLease; secrets: Secrets },
 ): Promise<Controller> {
-  const store = veiledStore(sqliteStore(paths.store), secrets);
+  const { fence } = lease;
+  const opened = await pastStuckWriters(() => sqliteStore(paths.store, fence), lease, log);
+  const store = fencedBy(fence, veiledStore(opened, secrets));
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
-  const dataPlane = await dataPlaneOf(paths, proxy, [...new Set(served)]);
+  const dataPlane = fencedBy(fence, await dataPlaneOf(paths, fence, proxy, [...new Set(served)]));
   const artifacts = await ContentStore.open(paths.artifacts);
   const users = await findUsers();
   if ('why' in users) log(`guests run as the controller's own user: ${users.why}`);
   const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
-  const hypervisor = qemuHypervisor(kept);
+  const hypervisor = fencedBy(fence, qemuHypervisor({ ...kept, fence }));
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
   const onJournal = (rollout: number) => void journaled.emit('entry', rollout);
@@ -101,7 +115,7 @@ async function start(
     store,
     clock: systemClock,
     strategyOf,
-    hooks: hookRunner(),
+    hooks: fencedBy(fence, hookRunner()),
     measures: measures({ dataPlane }),
     onJournal,
     onOrder: (rollout, listener) => {
@@ -146,8 +160,9 @@ async function start(
   };
   const api = await apiServer(apiParts);
   const open = store.openRollouts();
+  api.addHook('onRequest', async () => fence.check());
   const remote = elsewhere && (await openRemoteApi(apiParts, elsewhere, paths.tokens));
-  await listen(api, paths);
+  await listen(api, paths, fence);
   if (remote) log(`clients elsewhere are listened to at ${remote.url}`);
 
   // Only now: a controller that cannot start has set nothing going.
@@ -218,16 +233,27 @@ async function servePrometheus(
   return server;
 }
 
-/** The lock is held, so whatever has the socket's name is left over. */
-async function listen(api: FastifyInstance, { socket }: StatePaths): Promise<void> {
-  await rm(socket, { force: true });
+/**
+ * The socket has a name of its own until it has the well-known one, in one step: whoever has that, left over or late, loses
+ * it, and takes nothing away when it closes its own.
+ */
+async function listen(
+  api: FastifyInstance,
+  { root, socket }: StatePaths,
+  { token, check }: Fence,
+): Promise<void> {
+  const own = `${socket}.${token}`;
+  for (const name of await readdir(root))
+    if (name.startsWith(`${basename(socket)}.`)) await rm(join(root, name), { force: true });
   const before = process.umask(0o177);
   try {
-    await api.listen({ path: socket });
+    await api.listen({ path: own });
   } finally {
     process.umask(before);
   }
-  await chmod(socket, 0o600);
+  await chmod(own, 0o600);
+  check();
+  await rename(own, socket);
 }
 
 function healthOf(store: Store, service: string) {

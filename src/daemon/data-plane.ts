@@ -1,3 +1,4 @@
+import type { Fence } from '../domain/fence.ts';
 import { UnideployError } from '../errors.ts';
 import { embeddedDataPlane } from '../proxy/embedded/client.ts';
 import { haproxyDataPlane } from '../proxy/haproxy/index.ts';
@@ -5,7 +6,7 @@ import type { DataPlane } from '../proxy/port.ts';
 import type { StatePaths } from './paths.ts';
 import { chooseProxyEngine, type ProxyEngine, proxyEngineOf } from './proxy-engine.ts';
 
-const ENGINES: Record<ProxyEngine, (options: { state: string }) => DataPlane> = {
+const ENGINES: Record<ProxyEngine, (options: { state: string; fence: Fence }) => DataPlane> = {
   embedded: embeddedDataPlane,
   haproxy: haproxyDataPlane,
 };
@@ -17,12 +18,13 @@ const ENGINES: Record<ProxyEngine, (options: { state: string }) => DataPlane> = 
  */
 export async function dataPlaneOf(
   paths: StatePaths,
+  fence: Fence,
   asked: ProxyEngine | undefined,
   services: string[],
 ): Promise<DataPlane> {
   const chosen = await proxyEngineOf(paths);
   const engine = asked ?? chosen;
-  const dataPlane = ENGINES[engine]({ state: paths.root });
+  const dataPlane = ENGINES[engine]({ state: paths.root, fence });
   if (engine === chosen) return dataPlane;
   if (services.length > 0)
     throw new UnideployError(
@@ -31,7 +33,7 @@ export async function dataPlaneOf(
       `take the services down first, or start without --proxy ${engine}`,
     );
   await dataPlane.ensure();
-  await ENGINES[chosen]({ state: paths.root }).stop();
+  await ENGINES[chosen]({ state: paths.root, fence }).stop();
   await chooseProxyEngine(paths, engine);
   return dataPlane;
 }

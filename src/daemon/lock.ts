@@ -1,25 +1,18 @@
 import Database from 'libsql';
-import { UnideployError } from '../errors.ts';
 import type { StatePaths } from './paths.ts';
 
 /**
- * Takes the state for this process; the kernel gives it back when the process ends, however it ends. SQLite's file lock
- * serves, since Node has no flock.
- * @throws UD_CONTROLLER_RUNNING
+ * Takes the state's lock for this process; null where another one has it. The kernel gives it back when the process ends,
+ * however it ends. SQLite's file lock serves, since Node has no flock.
  */
-export function lockState({ lock, root }: StatePaths): { release: () => void } {
+export function lockState({ lock }: StatePaths): { release: () => void } | null {
   const db = new Database(lock, { timeout: 0 });
   try {
     db.exec('begin exclusive');
   } catch (error) {
     db.close();
-    if (!String((error as Error).message).includes('locked')) throw error;
-    throw new UnideployError(
-      'UD_CONTROLLER_RUNNING',
-      `another controller already runs on ${root}`,
-      'use that one, or give this one a state of its own with --state',
-      { cause: error },
-    );
+    if (String((error as Error).message).includes('locked')) return null;
+    throw error;
   }
   return { release: () => db.close() };
 }

@@ -11,8 +11,10 @@ export interface StatePaths {
   root: string;
   /** SQLite: services, revisions, rollouts, journal */
   store: string;
-  /** held by the one controller of this state for as long as it lives */
+  /** held by a controller of this state for as long as it lives */
   lock: string;
+  /** who has the state, and who had it: a file for each token */
+  lease: string;
   /** the API's unix socket, for its user only */
   socket: string;
   log: string;
@@ -45,6 +47,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     root: base,
     store: join(base, 'state.db'),
     lock: join(base, 'controller.lock'),
+    lease: join(base, 'lease'),
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),

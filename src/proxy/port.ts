@@ -110,6 +110,9 @@ export interface DataPlane {
   stop(): Promise<void>;
 }
 
+/** Header of the control socket's requests: the token of the controller that asks. */
+export const TOKEN_HEADER = 'x-unideploy-token';
+
 /** Body of a refusal on the control socket. */
 export interface ControlError {
   error: ErrorReport;

@@ -1,9 +1,11 @@
 import Database from 'libsql';
+import { type Fence, UNFENCED } from '../domain/fence.ts';
 import { type Happening, isOrder, type JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
 import { isByConfig, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import { readRollout, readService, readTable } from './earlier.ts';
+import { fenceWrites, refusedByFence } from './fence.ts';
 import type { Service, Store } from './port.ts';
 
 const SCHEMA = `
@@ -21,6 +23,9 @@ const SCHEMA = `
   create table if not exists tables (service text primary key, body text not null) strict;
 `;
 
+/** How long another writer is waited for, in ms: a late controller that ends its last transaction, a person's query. */
+const BUSY_FOR = 2_000;
+
 interface JournalRow {
   seq: number;
   service: string;
@@ -29,12 +34,21 @@ interface JournalRow {
   body: string;
 }
 
-/** The store in one SQLite file; `:memory:` for a store that ends with the process. */
-export function sqliteStore(file: string): Store {
-  const db = new Database(file);
-  db.pragma('journal_mode = WAL');
-  db.pragma('synchronous = FULL');
-  db.exec(SCHEMA);
+/**
+ * The store in one SQLite file; `:memory:` for a store that ends with the process. Once a store of a newer fence has been
+ * opened on the file, this one writes no more: every call that would ends with UD_FENCED.
+ */
+export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
+  const db = new Database(file, { timeout: BUSY_FOR });
+  try {
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.exec(SCHEMA);
+    fenceWrites(db, fence);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
   const statements = new Map<string, Database.Statement>();
   const sql = (text: string) => {
     const known = statements.get(text) ?? db.prepare(text);
@@ -88,7 +102,7 @@ export function sqliteStore(file: string): Store {
     );
   };
 
-  return {
+  return refusedByFence({
     services: () => bodies(readService, 'select body from services order by name'),
     service: (name) => body(readService, 'select body from services where name = ?', name),
     putService,
@@ -197,7 +211,7 @@ export function sqliteStore(file: string): Store {
     close: () => {
       db.close();
     },
-  };
+  });
 }
 
 function locked(holder: Rollout): UnideployError {

@@ -2,6 +2,7 @@ import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { execa } from 'execa';
 import colors from 'picocolors';
+import { isSilent } from '../../daemon/silent.ts';
 import { report, UnideployError } from '../../errors.ts';
 import { type Context, withClient } from '../context.ts';
 import { run } from '../run.ts';
@@ -134,6 +135,10 @@ async function guestUsers(): Promise<Finding> {
 
 async function controller(context: Context): Promise<Finding> {
   const what = 'controller';
+  if (isSilent(context.paths)) {
+    const detail = 'it lives, and has been silent for too long: another one may take over';
+    return { what, ok: false, needed: false, detail, next: 'unideploy serve' };
+  }
   try {
     const { pid, version } = await withClient(context, (client) => client.ping());
     return { what, ok: true, needed: false, detail: `answers, version ${version}, process ${pid}`, next: '' };

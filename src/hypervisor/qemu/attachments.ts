@@ -1,5 +1,6 @@
 import type { CodeVolume, Digest, VolumeFormat } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
+import type { ExpectCommand } from './command.ts';
 import { type RunDirectory, readJson, writeAtomically } from './run-directory.ts';
 
 /**
@@ -26,6 +27,7 @@ export async function reserve(
   directory: RunDirectory,
   { name, digest, format }: CodeVolume,
   living: readonly Attachment[],
+  expectCommand: ExpectCommand,
 ): Promise<Attachment> {
   if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(name))
     throw new UnideployError(
@@ -36,7 +38,8 @@ export async function reserve(
   const ledger = await readLedger(directory);
   const attachment = { number: ledger.next, name, digest, format };
   const kept = ledger.made.filter(({ number }) => living.some((alive) => alive.number === number));
-  await writeAtomically(directory.attachments, { next: ledger.next + 1, made: [...kept, attachment] });
+  const changed = { next: ledger.next + 1, made: [...kept, attachment] };
+  await writeAtomically(directory.attachments, changed, expectCommand);
   return attachment;
 }
 

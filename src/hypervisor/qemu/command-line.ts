@@ -147,7 +147,7 @@ function console_(): string[] {
 }
 
 function monitors(): string[] {
-  return (['monitor', 'debug'] as const).flatMap((id) => [
+  return (['monitor', 'spare', 'debug'] as const).flatMap((id) => [
     ...['-chardev', `socket,id=${id},path=${WRITTEN[id]},server=on,wait=off`],
     ...['-mon', `chardev=${id},mode=control`],
   ]);

@@ -3,6 +3,7 @@ import type { CodeVolume, Digest, Machine } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume } from '../port.ts';
 import { type Attachment, deviceOf, isVolumeNode, nodeOf, readAttachments, reserve } from './attachments.ts';
+import type { ExpectCommand } from './command.ts';
 import { hasRootPorts, type Place, placeOf, ROOT_PORTS, volumeDevice, volumeNode } from './command-line.ts';
 import {
   blockdevAdd,
@@ -23,6 +24,7 @@ export interface Plugboard {
   machine: Machine;
   directory: RunDirectory;
   session: QmpSession;
+  expectCommand: ExpectCommand;
   /** lets QEMU read an artifact of the store */
   lend: (digest: Digest) => Promise<void>;
   /** takes back the artifacts of code volumes, but for these */
@@ -87,7 +89,7 @@ function isSame(attached: AttachedVolume, volume: AttachedVolume): boolean {
 
 /** Opens the file in QEMU, under a name that was never used. */
 async function open(board: Plugboard, volume: CodeVolume, present: Attachment[]): Promise<Attachment> {
-  const attachment = await reserve(board.directory, volume, present);
+  const attachment = await reserve(board.directory, volume, present, board.expectCommand);
   try {
     await board.lend(volume.digest);
     await blockdevAdd(board.session, volumeNode(attachment));

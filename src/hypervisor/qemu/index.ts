@@ -2,11 +2,13 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
+import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import type { CodeVolume, Digest } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, reserve } from './attachments.ts';
+import { commandOf } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
@@ -35,6 +37,8 @@ export interface QemuOptions {
   state: string;
   /** path of an artifact of the store */
   artifactPath: (digest: Digest) => string;
+  /** of the controller that the machines are to obey */
+  fence?: Fence;
   /** program names or paths */
   qemu?: string;
   qemuImg?: string;
@@ -48,7 +52,7 @@ export interface QemuOptions {
 
 /** Machines as local QEMU processes that outlive this one; each is found again by its run directory. */
 export function qemuHypervisor(options: QemuOptions): Hypervisor {
-  const { state } = options;
+  const { state, fence = UNFENCED } = options;
   // QEMU runs in another folder.
   const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
   const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
@@ -87,7 +91,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
-    const machine = machines.get(spec.id) ?? new Machine(spec, directory, changed);
+    const machine =
+      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
     machines.set(spec.id, machine);
     return machine;
   }
@@ -97,21 +102,25 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   }
 
   async function boot(machine: Machine): Promise<void> {
-    const { spec, directory } = machine;
+    const { spec, directory, expectCommand } = machine;
     await needTools(qemu, ...CONFINING);
     const accel = await chooseAccelerator(spec.machine.accel, accelerators);
     const user = await userOf(spec.id);
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
+    expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
     const { image } = spec;
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
+    expectCommand();
     if (disk) await createOverlay(disk);
+    expectCommand();
     await clearTraces(directory);
     const volumes: Attachment[] = [];
-    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes));
+    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
     const words = [qemu, ...commandLine(spec, { directory, accel, volumes })];
     const bounds = { user, limits: limitsOf(spec.machine, size) };
+    expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
@@ -122,8 +131,9 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   async function removeNeverStarted(): Promise<void> {
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
-      if (!existsSync(directory.log) && livingPid(directory) === null)
-        await rm(directory.path, { recursive: true, force: true });
+      if (existsSync(directory.log) || livingPid(directory) !== null) continue;
+      commandOf(fence, directory)();
+      await rm(directory.path, { recursive: true, force: true });
     }
   }
 
@@ -148,10 +158,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
-      const { spec, directory } = machine;
+      const { spec, directory, expectCommand } = machine;
       try {
         await act({
-          ...{ id, machine: spec.machine, directory, session, unplugMs },
+          ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
         });
@@ -168,6 +178,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const directory = runDirectory(state, spec.id);
       const machine = remember(spec, directory);
       await machine.exclusively(async () => {
+        machine.expectCommand();
         if (livingPid(directory) !== null) {
           await machine.connect(launchMs);
           return;
@@ -200,8 +211,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const machine = await find(id);
       await machine?.exclusively(async () => {
         if (livingPid(machine.directory) === null) return;
+        const { directory, expectCommand } = machine;
+        expectCommand();
         const session = await machine.connect(2_000).catch(() => null);
-        await stopProcess(machine.directory, session, { graceMs });
+        await stopProcess(directory, session, { graceMs, expectCommand });
         machine.disconnect();
       });
     },
@@ -212,8 +225,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const forget = async () => {
         if (livingPid(directory) !== null)
           throw new UnideployError('UD_LOCKED', `instance ${id} still runs`, 'stop it first');
+        const expectCommand = commandOf(fence, directory);
+        expectCommand();
         machine?.disconnect();
         await keepConsole(directory);
+        expectCommand();
         await rm(directory.path, { recursive: true, force: true });
         machines.delete(id);
       };

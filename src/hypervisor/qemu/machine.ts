@@ -1,10 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
+import { commanded, type ExpectCommand } from './command.ts';
 import { attachedVolumes } from './hotplug.ts';
+import { connectMonitor } from './monitors.ts';
 import type { Ended } from './process.ts';
 import { forwardedPort, queryName, queryStatus } from './qmp/commands.ts';
-import { connectQmp, type QmpEvent, type QmpSession } from './qmp/session.ts';
+import type { QmpEvent, QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
 import { queue, until } from './wait.ts';
 
@@ -20,6 +22,7 @@ const UNKNOWN = { runState: null, endpoint: null, volumes: [] };
 export class Machine {
   spec: InstanceSpec;
   readonly directory: RunDirectory;
+  readonly expectCommand: ExpectCommand;
   /** runs changes of this machine one after the other */
   readonly exclusively = queue();
   /** true from before its process is there until its monitor answers or it failed */
@@ -38,9 +41,15 @@ export class Machine {
   #overdue = new Set<Promise<unknown>>();
   #announced = false;
 
-  constructor(spec: InstanceSpec, directory: RunDirectory, changed: (id: string) => void) {
+  constructor(
+    spec: InstanceSpec,
+    directory: RunDirectory,
+    expectCommand: ExpectCommand,
+    changed: (id: string) => void,
+  ) {
     this.spec = spec;
     this.directory = directory;
+    this.expectCommand = expectCommand;
     this.#changed = changed;
   }
 
@@ -105,15 +114,13 @@ export class Machine {
   }
 
   async #open(deadlineMs: number, signal?: AbortSignal): Promise<QmpSession> {
-    const session = await connectQmp(this.directory.monitor, {
-      deadlineMs,
-      ...(signal === undefined ? {} : { signal }),
-    });
+    const options = { deadlineMs, ...(signal === undefined ? {} : { signal }) };
+    const session = commanded(await connectMonitor(this.directory, options), this.expectCommand);
     try {
       await this.#expectItself(session);
       const port = await forwardedPort(session, this.spec.checks.port);
       this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
-      await writeAtomically(this.directory.endpoint, this.#endpoint);
+      await writeAtomically(this.directory.endpoint, this.#endpoint, this.expectCommand);
       if (this.#released) throw new UnideployError('UD_QMP', 'the hypervisor was closed', 'start it again');
     } catch (error) {
       session.close();

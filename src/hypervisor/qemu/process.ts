@@ -2,6 +2,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { confined, confinedEnvironment, type Limits, type User } from '../../confinement.ts';
 import { startDetached } from '../../detached.ts';
 import { UnideployError } from '../../errors.ts';
+import type { ExpectCommand } from './command.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
 import type { QmpSession } from './qmp/session.ts';
@@ -50,6 +51,8 @@ export interface StopDeadlines {
   graceMs: number;
   /** milliseconds QEMU has to answer or to follow a command */
   commandMs?: number;
+  /** asked before each signal */
+  expectCommand: ExpectCommand;
 }
 
 /**
@@ -59,7 +62,7 @@ export interface StopDeadlines {
 export async function stopProcess(
   directory: RunDirectory,
   session: QmpSession | null,
-  { graceMs, commandMs = 2_000 }: StopDeadlines,
+  { graceMs, commandMs = 2_000, expectCommand }: StopDeadlines,
 ): Promise<void> {
   const pid = livingPid(directory);
   if (pid === null) return;
@@ -69,6 +72,7 @@ export async function stopProcess(
     ['SIGTERM', commandMs],
     ['SIGKILL', 10_000],
   ] as const) {
+    expectCommand();
     if (!gone()) kill(pid, signal);
     if (await until(gone, deadlineMs)) return;
   }

@@ -14,6 +14,8 @@ export interface RunDirectory {
   pid: string;
   /** the monitor of the controller, its one client */
   monitor: string;
+  /** another one for it, while a controller that was stopped holds the first */
+  spare: string;
   /** a second monitor, for people and other tools */
   debug: string;
   /** the guest's serial console */
@@ -46,6 +48,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
     spec: join(path, 'spec.json'),
     pid: join(path, 'qemu.pid'),
     monitor: join(path, written.monitor),
+    spare: join(path, written.spare),
     debug: join(path, written.debug),
     console: join(path, written.console),
     log: join(path, 'qemu.log'),
@@ -64,7 +67,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
 }
 
 /** Guests that a version without confinement has started keep their monitors beside the spec. */
-const WRITTEN_EARLIER = { ...WRITTEN, monitor: 'qmp.sock', debug: 'debug.sock' };
+const WRITTEN_EARLIER = { ...WRITTEN, monitor: 'qmp.sock', spare: 'spare.sock', debug: 'debug.sock' };
 
 export function isOfEarlierVersion(path: string): boolean {
   return existsSync(join(path, 'spec.json')) && !existsSync(join(path, 'own'));
@@ -118,7 +121,7 @@ export async function readEndpoint(directory: RunDirectory): Promise<Endpoint | 
 
 /** Takes the traces of an earlier process away; only when that process is known to be gone. */
 export async function clearTraces(directory: RunDirectory): Promise<void> {
-  for (const path of [directory.pid, directory.monitor, directory.debug, directory.endpoint])
+  for (const path of [directory.pid, directory.monitor, directory.spare, directory.debug, directory.endpoint])
     await rm(path, { force: true });
 }
 
@@ -177,10 +180,15 @@ export function isExiting(pid: number): boolean {
   }
 }
 
-/** Nobody ever reads half a file: written beside it, then renamed over it. */
-export async function writeAtomically(path: string, value: unknown): Promise<void> {
+/** Nobody ever reads half a file: written beside it, then renamed over it, if `expectCommand` lets it. */
+export async function writeAtomically(
+  path: string,
+  value: unknown,
+  expectCommand: () => void = () => {},
+): Promise<void> {
   const temporary = `${path}.${process.pid}.new`;
   await writeFile(temporary, JSON.stringify(value, null, 2), { mode: 0o600 });
+  expectCommand();
   await rename(temporary, path);
 }
 

@@ -9,6 +9,7 @@ import type { Image } from '../../domain/revision.ts';
  */
 export const WRITTEN = {
   monitor: 'own/qmp',
+  spare: 'own/spare',
   debug: 'own/debug',
   console: 'console.log',
   root: 'root.qcow2',

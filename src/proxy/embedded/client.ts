@@ -4,8 +4,15 @@ import pRetry from 'p-retry';
 import { Pool } from 'undici';
 import { z } from 'zod';
 import { startDetached } from '../../detached.ts';
+import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { fromReport, UnideployError } from '../../errors.ts';
-import type { ControlError, DataPlane, RoutingTable, TableStatus } from '../port.ts';
+import {
+  type ControlError,
+  type DataPlane,
+  type RoutingTable,
+  type TableStatus,
+  TOKEN_HEADER,
+} from '../port.ts';
 import { lastLine } from './process/last-line.ts';
 import { planeFiles } from './process/paths.ts';
 
@@ -16,20 +23,24 @@ export interface EmbeddedOptions {
   entry?: string;
   /** worker processes of a data plane that is started here; one for each core otherwise */
   workers?: number;
+  /** of the controller that it is to obey */
+  fence?: Fence;
 }
 
 /** The data plane of Node processes of its own: started where none answers, adopted otherwise. */
-export function embeddedDataPlane({ state, entry: given, workers }: EmbeddedOptions): DataPlane {
+export function embeddedDataPlane(options: EmbeddedOptions): DataPlane {
+  const { state, entry: given, workers, fence = UNFENCED } = options;
   const entry = given ?? defaultEntry();
   const files = planeFiles(state);
-  const call = caller(files.socket);
+  const call = caller(files.socket, fence);
 
   return {
     async ensure() {
       if ((await ping(call)) !== undefined) return;
       await mkdir(state, { recursive: true, mode: 0o700 });
       const args = workers === undefined ? [] : ['--workers', String(workers)];
-      await start([entry, '--state', state, ...args], files.log, call);
+      fence.check();
+      await start([entry, '--state', state, '--token', String(fence.token), ...args], files.log, call);
     },
     apply: (table: RoutingTable) => call<TableStatus>('PUT', path`/tables/${table.service}`, table),
     remove: (service, graceMs) =>
@@ -71,7 +82,7 @@ type Method = 'GET' | 'PUT' | 'DELETE' | 'POST';
 type Call = <T>(method: Method, path: string, body?: unknown, within?: number) => Promise<T>;
 
 /** Calls of the control socket; refusals come back as the errors they were (UD_PROXY_FAILED: nothing answers). */
-function caller(socket: string): Call {
+function caller(socket: string, fence: Fence): Call {
   const pool = new Pool('http://data-plane', {
     socketPath: socket,
     // a connection for each call: after an upgrade the socket's name belongs to another process
@@ -81,14 +92,16 @@ function caller(socket: string): Call {
     bodyTimeout: 0,
   });
   return async <T>(method: Method, path: string, body?: unknown, within?: number) => {
+    fence.check();
+    const headers: Record<string, string> = fence.token === 0 ? {} : { [TOKEN_HEADER]: String(fence.token) };
+    if (body !== undefined) headers['content-type'] = 'application/json';
     const answer = await pool
       .request({
         method,
         path,
+        headers,
         signal: within === undefined ? null : AbortSignal.timeout(within),
-        ...(body === undefined
-          ? {}
-          : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+        body: body === undefined ? null : JSON.stringify(body),
       })
       .catch((error: Error) => {
         throw new UnideployError(
@@ -117,9 +130,12 @@ function refusalOf(text: string): UnideployError {
   }
 }
 
-/** The process id of the data plane that answers, if one does. */
+/** The process id of the data plane that answers, if one does (UD_FENCED: it does, to a newer controller). */
 async function ping(call: Call, within = PING_DEADLINE): Promise<number | undefined> {
-  const answer = await call('GET', '/', undefined, within).catch(() => undefined);
+  const answer = await call('GET', '/', undefined, within).catch((error: UnideployError) => {
+    if (error.code === 'UD_FENCED') throw error;
+    return undefined;
+  });
   const parsed = z.object({ pid: z.int().positive() }).safeParse(answer);
   return parsed.success ? parsed.data.pid : undefined;
 }

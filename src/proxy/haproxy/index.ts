@@ -1,7 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { UnideployError } from '../../errors.ts';
+import { ownFolder } from '../../marks.ts';
 import type { DataPlane } from '../port.ts';
 import { HaproxyPlane } from './plane.ts';
 import { toolMissing } from './process.ts';
@@ -10,13 +12,17 @@ export interface HaproxyOptions {
   /** the files of the processes go into `haproxy/` below this directory, made if it is missing */
   state: string;
   program?: string;
+  /** of the controller that drives them */
+  fence?: Fence;
 }
 
 /**
  * The data plane of HAProxy processes, one for each address. They outlive this one, and are adopted by the next. Only one
- * controller may drive those of a state folder at a time: its lock is what keeps a second one out.
+ * controller may drive those of a state folder at a time: HAProxy knows no tokens, so the fence's is a mark in the folder
+ * (`ownFolder`), looked at right before every command and every write.
  */
-export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions): DataPlane {
+export function haproxyDataPlane(options: HaproxyOptions): DataPlane {
+  const { state, program = 'haproxy', fence = UNFENCED } = options;
   const folder = join(state, 'haproxy');
   if (Buffer.byteLength(folder) > LONGEST)
     throw new UnideployError(
@@ -24,7 +30,10 @@ export function haproxyDataPlane({ state, program = 'haproxy' }: HaproxyOptions)
       `the path of the state directory is too long for HAProxy's sockets: ${state}`,
       `choose a state directory of at most ${LONGEST - '/haproxy'.length} bytes`,
     );
-  const plane = new HaproxyPlane(folder, program);
+  const plane = new HaproxyPlane(folder, program, () => {
+    fence.check();
+    ownFolder(folder, fence);
+  });
   return {
     async ensure() {
       const env = { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };

@@ -36,9 +36,10 @@ export class HaproxyPlane {
   readonly #tidying: Tidying;
   #adopted: Promise<void> | undefined;
 
-  constructor(folder: string, program: string) {
+  /** @param expectCommand throws UD_FENCED where another controller has the processes */
+  constructor(folder: string, program: string, expectCommand: () => void) {
     this.#folder = folder;
-    this.#processes = new Processes(folder, program);
+    this.#processes = new Processes(folder, program, expectCommand);
     this.#watch = new Watch(folder, (service) => void this.#rebalance(service).catch(() => undefined));
     this.#leaving = new Leaving(this.#processes, this.#turns, (record, stat) =>
       this.#watch.see(record, stat),
@@ -187,7 +188,7 @@ export class HaproxyPlane {
   async #adoptService(record: ProcessRecord, table: RoutingTable): Promise<void> {
     this.#watch.serves(table);
     // servers that were ejected are in again
-    await setServers(this.#processes.files(record), table, NONE).catch(() => undefined);
+    await this.#setServers(record, table, NONE).catch(() => undefined);
     this.#tidying.begin(table.service);
   }
 
@@ -239,7 +240,7 @@ export class HaproxyPlane {
   }
 
   async #update(record: ProcessRecord, { table }: Served, services: Served[]): Promise<void> {
-    await setServers(this.#processes.files(record), table, this.#watch.out(table.service));
+    await this.#setServers(record, table, this.#watch.out(table.service));
     await this.#processes.write(record, { services });
   }
 
@@ -255,7 +256,7 @@ export class HaproxyPlane {
     // a new process has the weights of the tables
     for (const table of tables)
       if (this.#watch.out(table.service).size > 0)
-        await setServers(this.#processes.files(record), table, this.#watch.out(table.service));
+        await this.#setServers(record, table, this.#watch.out(table.service));
     if (!old) return;
     await this.#processes.leave(old);
     this.#leaving.letGo(old);
@@ -269,13 +270,17 @@ export class HaproxyPlane {
     if (graceMs !== undefined) this.#leaving.letGo(record, Date.now() + graceMs);
   }
 
+  #setServers(record: ProcessRecord, table: RoutingTable, out: ReadonlySet<string>): Promise<void> {
+    return setServers(this.#processes.runtime(record), this.#processes.files(record), table, out);
+  }
+
   /** What is left in a process that is leaving, and what waits there, goes by the table in force too. */
   async #tellLeaving(table: RoutingTable): Promise<void> {
     const out = this.#watch.out(table.service);
     for (const record of await this.#processes.running())
       if (record.role === 'leaving' && servedBy(record, table.service))
         // it may end meanwhile
-        await setServers(this.#processes.files(record), table, out).catch(() => undefined);
+        await this.#setServers(record, table, out).catch(() => undefined);
   }
 
   /** The ejected servers are others than before. */
@@ -284,7 +289,7 @@ export class HaproxyPlane {
       for (const record of await this.#processes.serving()) {
         const table = servedBy(record, service)?.table;
         if (table === undefined) continue;
-        await setServers(this.#processes.files(record), table, this.#watch.out(service));
+        await this.#setServers(record, table, this.#watch.out(service));
         await this.#tellLeaving(table);
       }
     });

@@ -25,6 +25,8 @@ export interface Start {
   /** the runtime socket of the process that has the address: its listening socket is taken over as it is */
   from: string | undefined;
   onStart: (pid: number) => Promise<void>;
+  /** throws UD_FENCED where another controller has the processes */
+  expectCommand: () => void;
 }
 
 /**
@@ -43,6 +45,7 @@ export async function startHaproxy({ program, listen, tables, files, ...start }:
   // Debian keeps it where an ordinary user's PATH does not look
   const env = { PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
   const takeover = start.from === undefined ? [] : ['-x', start.from];
+  start.expectCommand();
   const lines = openSync(files.lines, 'r+');
   const args = ['-db', '-f', files.config, ...takeover];
   const child = startDetached(program, args, { log: files.log, cwd: '/', env, third: lines });
@@ -52,7 +55,7 @@ export async function startHaproxy({ program, listen, tables, files, ...start }:
     ended = result;
   });
   if (child.pid !== undefined) await start.onStart(child.pid);
-  const runtime = new Runtime(files.socket);
+  const runtime = new Runtime(files.socket, start.expectCommand);
   try {
     await pRetry(
       async () => {
@@ -98,12 +101,13 @@ export async function findHaproxy(files: ProcessFiles): Promise<number | undefin
 }
 
 /** Ends the process now, whatever it has in flight. Idempotent. */
-export async function endHaproxy(pid: number, files: ProcessFiles): Promise<void> {
+export async function endHaproxy(pid: number, files: ProcessFiles, expectCommand: () => void): Promise<void> {
   const killAt = Date.now() + LIMITS.terminate;
   if (isRunning(pid, files)) process.kill(pid, 'SIGTERM');
   await pRetry(
     () => {
       if (!isRunning(pid, files)) return;
+      expectCommand();
       if (Date.now() > killAt) process.kill(pid, 'SIGKILL');
       throw new UnideployError('UD_DEADLINE', `HAProxy (process ${pid}) has not ended`, 'end it by hand');
     },

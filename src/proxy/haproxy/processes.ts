@@ -22,10 +22,12 @@ import type { Stat } from './stat.ts';
 export class Processes {
   readonly #folder: string;
   readonly #program: string;
+  readonly #expectCommand: () => void;
 
-  constructor(folder: string, program: string) {
+  constructor(folder: string, program: string, expectCommand: () => void) {
     this.#folder = folder;
     this.#program = program;
+    this.#expectCommand = expectCommand;
   }
 
   files({ id }: Pick<ProcessRecord, 'id'>): ProcessFiles {
@@ -33,7 +35,7 @@ export class Processes {
   }
 
   runtime(record: Pick<ProcessRecord, 'id'>): Runtime {
-    return new Runtime(this.files(record).socket);
+    return new Runtime(this.files(record).socket, this.#expectCommand);
   }
 
   /** The processes that run; what is left of the others is removed. */
@@ -93,11 +95,13 @@ export class Processes {
         pems,
         files: this.files(record),
         from: old && this.files(old).socket,
+        expectCommand: this.#expectCommand,
         onStart: (pid) => this.write(record, { pid }),
       });
       await this.write(record, { role: 'serving' });
       return record;
     } catch (error) {
+      this.#expectCommand();
       await removeFiles(this.#folder, record.id);
       throw error;
     }
@@ -153,7 +157,9 @@ export class Processes {
   async end(record: ProcessRecord): Promise<void> {
     const files = this.files(record);
     const pid = record.pid || (await findHaproxy(files));
-    if (pid) await endHaproxy(pid, files);
+    this.#expectCommand();
+    if (pid) await endHaproxy(pid, files, this.#expectCommand);
+    this.#expectCommand();
     await removeFiles(this.#folder, record.id);
   }
 
@@ -163,7 +169,7 @@ export class Processes {
 
   async write(record: ProcessRecord, change: Partial<ProcessRecord>): Promise<void> {
     Object.assign(record, change);
-    await writeRecord(this.#folder, record);
+    await writeRecord(this.#folder, record, this.#expectCommand);
   }
 
   #runs(record: ProcessRecord): boolean {

@@ -83,11 +83,18 @@ export function certificateFile({ own }: ProcessFiles, service: string): string 
   return `${own}.${short(service)}.pem`;
 }
 
-/** Nobody ever reads half a record: written beside it, then renamed over it. */
-export async function writeRecord(folder: string, record: ProcessRecord): Promise<void> {
+/** Nobody ever reads half a record: written beside it, then renamed over it, if `expectCommand` lets it. */
+export async function writeRecord(
+  folder: string,
+  record: ProcessRecord,
+  expectCommand: () => void,
+): Promise<void> {
   const { record: file } = processFiles(folder, record.id);
-  await writeFile(`${file}.new`, JSON.stringify(record, null, 2), { mode: 0o600 });
-  await rename(`${file}.new`, file);
+  const fresh = `${file}.${process.pid}.new`;
+  expectCommand();
+  await writeFile(fresh, JSON.stringify(record, null, 2), { mode: 0o600 });
+  expectCommand();
+  await rename(fresh, file);
 }
 
 export async function readRecords(folder: string): Promise<ProcessRecord[]> {

@@ -10,9 +10,12 @@ import { readStat, type Stat } from './stat.ts';
 /** HAProxy's runtime API. UD_PROXY_FAILED: it does not answer, or refuses a command. */
 export class Runtime {
   readonly #socket: string;
+  readonly #expectCommand: () => void;
 
-  constructor(socket: string) {
+  /** @param expectCommand called right before every command that changes something; throws UD_FENCED */
+  constructor(socket: string, expectCommand: () => void) {
     this.#socket = socket;
+    this.#expectCommand = expectCommand;
   }
 
   async stat(): Promise<Stat> {
@@ -117,11 +120,13 @@ export class Runtime {
     socket.setTimeout(LIMITS.answer, () => socket.destroy(new Error('no answer in time')));
     try {
       await once(socket, 'connect');
+      if (!QUESTION.test(command)) this.#expectCommand();
       socket.write(`${command}\n`);
       let text = '';
       for await (const piece of socket) text += String(piece);
       return text;
     } catch (error) {
+      if (error instanceof UnideployError) throw error;
       throw new UnideployError(
         'UD_PROXY_FAILED',
         `HAProxy does not answer on ${this.#socket}: ${(error as Error).message}`,
@@ -133,6 +138,9 @@ export class Runtime {
     }
   }
 }
+
+/** Commands that change nothing. */
+const QUESTION = /^(show |unideploy held$)/;
 
 /** Commands on one line: it has to fit HAProxy's buffer. */
 const BATCH = 16;

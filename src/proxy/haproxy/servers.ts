@@ -2,7 +2,7 @@ import type { RoutingTable } from '../port.ts';
 import { word } from './names.ts';
 import { hasMap, isClosed, mapEntries, type PoolLines, poolsOf, serverOptions } from './pools.ts';
 import { mapFile, type ProcessFiles } from './records.ts';
-import { Runtime } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
 import type { ServerStat } from './stat.ts';
 
 /**
@@ -11,11 +11,11 @@ import type { ServerStat } from './stat.ts';
  * into maintenance: what it has in flight goes on, and `deleteUnused` takes it away later. `out` are ejected servers.
  */
 export async function setServers(
+  runtime: Runtime,
   files: ProcessFiles,
   table: RoutingTable,
   out: ReadonlySet<string>,
 ): Promise<void> {
-  const runtime = new Runtime(files.socket);
   const { servers, backends } = await runtime.stat();
   if (!isClosed(table)) await runtime.setClosed(word(table.service), false);
   // nor may it have all the backends

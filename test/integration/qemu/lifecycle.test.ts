@@ -186,10 +186,9 @@ describe('what goes wrong', () => {
 
   test('a machine whose monitor is gone is stopped by a signal', async () => {
     await hypervisor.launch(here.spec('site-2-7'));
-    const { monitor, debug } = runDirectory(here.state, 'site-2-7');
+    const { monitor, spare, debug } = runDirectory(here.state, 'site-2-7');
     await hypervisor.close();
-    await rm(monitor);
-    await rm(debug);
+    for (const socket of [monitor, spare, debug]) await rm(socket);
     hypervisor = here.hypervisor();
     expect(await see(hypervisor, 'site-2-7')).toMatchObject({ state: 'running', runState: null });
     await hypervisor.stop('site-2-7', 20_000);

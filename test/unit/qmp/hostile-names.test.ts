@@ -42,7 +42,9 @@ describe.each(HOSTILE)('%j', (name) => {
     expect(() => runDirectory(state, name)).toThrow(expect.objectContaining({ code: 'UD_UNKNOWN_INSTANCE' }));
     const volume = { ...VOLUME, name, size: 1, revision: null, probe: '/' };
     const directory = runDirectory(state, SPEC.id);
-    await expect(reserve(directory, volume, [])).rejects.toMatchObject({ code: 'UD_VOLUME_ATTACH' });
+    await expect(reserve(directory, volume, [], () => {})).rejects.toMatchObject({
+      code: 'UD_VOLUME_ATTACH',
+    });
   });
 
   test('as the state folder is in one word of the command line, its commas doubled', () => {

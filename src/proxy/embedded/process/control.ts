@@ -3,7 +3,8 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Client, type Dispatcher } from 'undici';
 import { z } from 'zod';
 import { report, UnideployError } from '../../../errors.ts';
-import type { ControlError, Drained } from '../../port.ts';
+import { type ControlError, type Drained, TOKEN_HEADER } from '../../port.ts';
+import type { Command, Reign } from './command.ts';
 import { type Primary, Superseded } from './primary.ts';
 import { sumOfDrains } from './sums.ts';
 
@@ -11,15 +12,17 @@ export interface Commands {
   /** called once the answer to POST /stop has been sent */
   stop: () => void;
   /** Puts a new primary into this one's place; resolves when it serves. */
-  upgrade: (entry?: string) => Promise<{ pid: number }>;
+  upgrade: (entry: string | undefined, reign: Reign) => Promise<{ pid: number }>;
 }
 
 /**
  * The control socket's HTTP API. A refusal is a `ControlError` with 400 (cannot be understood), 409 (refused) or 500.
+ * What says no token is taken as an order of the oldest, and as a question of anybody.
  * After an upgrade, what still comes here (on connections that were open) is asked of the new primary.
  */
 export function controlServer(
   primary: Primary,
+  command: Command,
   socket: string,
   { stop, upgrade }: Commands,
 ): FastifyInstance {
@@ -40,29 +43,38 @@ export function controlServer(
     throw misused(`the data plane has no ${request.method} ${request.url}`);
   });
 
+  /** Every word of a newer controller counts, questions too. */
+  const hear = ({ headers }: FastifyRequest) => command.hear(read(TOKEN, headers)[TOKEN_HEADER]);
+  app.addHook('onRequest', async (request) => {
+    if (request.headers[TOKEN_HEADER] !== undefined) hear(request);
+  });
+
   app.get('/', () => {
     primary.expectInCommand();
     return { pid: process.pid };
   });
   app.get('/tables', () => primary.status());
   app.put('/tables/:service', (request) =>
-    primary.apply(read(SERVICE, request.params).service, request.body),
+    primary.apply(read(SERVICE, request.params).service, request.body, hear(request)),
   );
   app.delete('/tables/:service', async (request, reply) => {
-    await primary.remove(read(SERVICE, request.params).service, read(GRACE, request.query).graceMs);
+    const { graceMs } = read(GRACE, request.query);
+    await primary.remove(read(SERVICE, request.params).service, graceMs, hear(request));
     return reply.code(204).send();
   });
   app.get('/tables/:service/figures', (request) => primary.figures(read(SERVICE, request.params).service));
   app.get('/tables/:service/instances/:instance/drained', async (request, reply) => {
     const { service, instance } = read(INSTANCE, request.params);
     const { deadlineMs } = read(DEADLINE, request.query);
-    const gone = goneSignal(reply);
+    const reign = hear(request);
+    const gone = AbortSignal.any([goneSignal(reply), reign.over]);
     const end = Date.now() + deadlineMs;
     const here = await primary.drained(service, instance, deadlineMs, gone);
+    reign.expect();
     if (!primary.superseded || gone.aborted) return here;
     // the new primary has taken requests of the instance since the drain began
     const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - Date.now())}`;
-    const { text } = await ask(socket, { method: 'GET', path: url, signal: gone });
+    const { text } = await ask(socket, { method: 'GET', path: url, headers: tokenOf(request), signal: gone });
     return sumOfDrains([here, JSON.parse(text) as Drained]);
   });
   app.get('/metrics', async (_request, reply) => {
@@ -74,9 +86,10 @@ export function controlServer(
     );
     return reply.type(CONTENT_TYPE).send(await metricsText(services));
   });
-  app.post('/upgrade', (request) => upgrade(read(UPGRADE, request.body ?? {}).entry));
-  app.post('/stop', (_request, reply) => {
+  app.post('/upgrade', (request) => upgrade(read(UPGRADE, request.body ?? {}).entry, hear(request)));
+  app.post('/stop', (request, reply) => {
     primary.expectInCommand();
+    hear(request);
     reply.raw.once('close', stop);
     return reply.send({ pid: process.pid });
   });
@@ -91,10 +104,18 @@ async function passOn(socket: string, request: FastifyRequest, reply: FastifyRep
     path: url,
     signal: goneSignal(reply),
     ...(body === undefined || body === null
-      ? {}
-      : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      ? { headers: tokenOf(request) }
+      : {
+          body: JSON.stringify(body),
+          headers: { ...tokenOf(request), 'content-type': 'application/json' },
+        }),
   });
   return reply.code(status).type(type).send(text);
+}
+
+function tokenOf({ headers }: FastifyRequest): Record<string, string> {
+  const token = headers[TOKEN_HEADER];
+  return token === undefined ? {} : { [TOKEN_HEADER]: String(token) };
 }
 
 /** By a connection for this request alone: the name may belong to yet another process next time. */
@@ -136,6 +157,7 @@ function statusOf(error: unknown): number {
 }
 
 const milliseconds = z.coerce.number().int().min(0).max(2_147_483_647);
+const TOKEN = z.object({ [TOKEN_HEADER]: z.coerce.number().int().min(0).default(0) });
 const SERVICE = z.object({ service: z.string() });
 const INSTANCE = z.object({ service: z.string(), instance: z.string() });
 const GRACE = z.object({ graceMs: milliseconds.default(0) });

@@ -9,6 +9,7 @@ import { LIMITS } from '../limits.ts';
 import { logToStderr as log } from '../log.ts';
 import { type Answers, Channel } from './channel.ts';
 import { claim, listenBeside } from './claim.ts';
+import { Command, type Reign } from './command.ts';
 import { controlServer } from './control.ts';
 import { onFault } from './faults.ts';
 import type { ServingCalls, SuccessorCalls } from './messages.ts';
@@ -17,13 +18,18 @@ import { Primary } from './primary.ts';
 import { startSuccessor } from './succession.ts';
 
 /**
- * The data plane's primary process: `node main.js --state DIR [--workers N]`, one worker for each core without N. It
- * serves until POST /stop on DIR/proxy.sock or SIGTERM, and then answers the requests in flight for up to 30 s. Exit
+ * The data plane's primary process: `node main.js --state DIR [--workers N] [--token N]`, one worker for each core
+ * without N, commanded by the controller of that token. It serves until POST /stop on DIR/proxy.sock or SIGTERM, and then answers the requests in flight for up to 30 s. Exit
  * codes: 0, 2 (usage), 4 (failed), 5 (another one runs). With --heir, another one has started it to take its place.
  */
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { state: { type: 'string' }, workers: { type: 'string' }, heir: { type: 'boolean' } },
+    options: {
+      state: { type: 'string' },
+      workers: { type: 'string' },
+      token: { type: 'string' },
+      heir: { type: 'boolean' },
+    },
   });
   const workers = values.workers === undefined ? availableParallelism() : Number(values.workers);
   if (!values.state || !Number.isInteger(workers) || workers < 1) {
@@ -31,12 +37,14 @@ async function main(): Promise<void> {
     process.exit(2);
   }
   const args = ['--state', resolve(values.state), '--workers', String(workers), '--heir'];
-  await new DataPlaneProcess(resolve(values.state), workers, args).start(values.heir === true);
+  const command = new Command(Number(values.token ?? 0));
+  await new DataPlaneProcess(resolve(values.state), workers, args, command).start(values.heir === true);
 }
 
 class DataPlaneProcess {
   readonly #files: PlaneFiles;
   readonly #primary: Primary;
+  readonly #command: Command;
   readonly #app: FastifyInstance;
   /** what the next primary is called with */
   readonly #heirArgs: string[];
@@ -45,13 +53,14 @@ class DataPlaneProcess {
   #heir = false;
   #ending = false;
 
-  constructor(state: string, workers: number, heirArgs: string[]) {
+  constructor(state: string, workers: number, heirArgs: string[], command: Command) {
     this.#files = planeFiles(state);
     this.#primary = new Primary({ state, workers, log });
     this.#heirArgs = heirArgs;
-    this.#app = controlServer(this.#primary, this.#files.socket, {
+    this.#command = command;
+    this.#app = controlServer(this.#primary, command, this.#files.socket, {
       stop: () => void this.#end(0, 'stopped'),
-      upgrade: (entry) => this.#upgrade(entry),
+      upgrade: (entry, reign) => this.#upgrade(entry, reign),
     });
   }
 
@@ -79,6 +88,7 @@ class DataPlaneProcess {
     const { socket } = this.#files;
     const answers: Answers<SuccessorCalls> = {
       inherit: async (estate) => {
+        this.#command.hear(estate.token ?? 0);
         await this.#primary.inherit(estate, before);
         this.#beside = await listenBeside(socket, (path) => this.#app.listen({ path }));
         log('info', 'data plane serves beside the one before', { pid: process.pid });
@@ -91,7 +101,7 @@ class DataPlaneProcess {
     });
   }
 
-  async #upgrade(entry = process.argv[1] ?? ''): Promise<{ pid: number }> {
+  async #upgrade(entry = process.argv[1] ?? '', reign: Reign): Promise<{ pid: number }> {
     const options = {
       entry,
       args: this.#heirArgs,
@@ -99,8 +109,9 @@ class DataPlaneProcess {
       answers: this.#primary.serving,
       wanted: () => !this.#ending,
     };
-    const { pid } = await this.#primary.handOver((estate, sockets) =>
-      startSuccessor(options, estate, sockets),
+    const { pid } = await this.#primary.handOver(
+      (estate, sockets) => startSuccessor(options, { ...estate, token: this.#command.token }, sockets),
+      reign,
     );
     log('info', 'another one has taken over', { pid });
     void this.#leave();

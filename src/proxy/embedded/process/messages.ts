@@ -41,6 +41,8 @@ export interface SuccessorCalls {
 
 /** What a primary leaves to the next. */
 export interface Estate {
+  /** of the newest controller that was heard; a primary of an earlier version says none */
+  token?: number;
   services: { asked: ListenAddress; table: RoutingTable }[];
   /** the first is descriptor `FIRST_SOCKET` of the new process, and so on */
   sockets: { address: ListenAddress; users: string[] }[];

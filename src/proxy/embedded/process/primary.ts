@@ -3,6 +3,7 @@ import { notNewer, readTable } from '../../table.ts';
 import type { Log } from '../log.ts';
 import { type Answers, type Channel, Gone } from './channel.ts';
 import { ActiveChecks } from './checks.ts';
+import type { Reign } from './command.ts';
 import { type Estate, FIRST_SOCKET, type Heir, type ServingCalls } from './messages.ts';
 import { Ports } from './ports.ts';
 import { sumOfDrains, sumOfStatus } from './sums.ts';
@@ -62,7 +63,10 @@ export class Primary {
   }
 
   /** The same for what another primary leaves; it is asked for its workers' part until they have ended. */
-  async inherit({ services, sockets }: Estate, before: Channel<ServingCalls>): Promise<void> {
+  async inherit(
+    { services, sockets }: Pick<Estate, 'services' | 'sockets'>,
+    before: Channel<ServingCalls>,
+  ): Promise<void> {
     for (const [i, { address, users }] of sockets.entries())
       this.#ports.adopt(address, FIRST_SOCKET + i, users);
     for (const { asked, table } of services)
@@ -77,9 +81,10 @@ export class Primary {
   }
 
   /** See `DataPlane.apply`: the table is in force in all workers, or nowhere. */
-  apply(name: string, value: unknown): Promise<TableStatus> {
+  apply(name: string, value: unknown, reign: Reign): Promise<TableStatus> {
     return this.#turns.take(async () => {
       this.expectInCommand();
+      reign.expect();
       const asked = readTable(name, value);
       const current = this.#services.get(name);
       if (current && asked.version <= current.table.version) throw notNewer(asked, current.table.version);
@@ -104,9 +109,10 @@ export class Primary {
   }
 
   /** See `DataPlane.remove`. */
-  async remove(name: string, graceMs: number): Promise<void> {
+  async remove(name: string, graceMs: number, reign: Reign): Promise<void> {
     const { ended } = await this.#turns.take(async () => {
       this.expectInCommand();
+      reign.expect();
       const served = this.#services.get(name);
       this.#services.delete(name);
       this.#checks.remove(name);
@@ -169,9 +175,13 @@ export class Primary {
    * Lets `succeed` put another primary into this one's place: meanwhile no table changes. If it fails, this one goes on.
    * When it has succeeded, the ports are the other's alone; what the workers here have in flight, they end.
    */
-  handOver(succeed: (estate: Estate, fds: number[]) => Promise<Heir>): Promise<Heir> {
+  handOver(
+    succeed: (estate: Pick<Estate, 'services' | 'sockets'>, fds: number[]) => Promise<Heir>,
+    reign: Reign,
+  ): Promise<Heir> {
     return this.#turns.take(async () => {
       this.expectInCommand();
+      reign.expect();
       const sockets = this.#ports.all();
       const services = [...this.#services.values()].map(({ asked, table }) => ({ asked, table }));
       const heir = await succeed(
