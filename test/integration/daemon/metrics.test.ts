@@ -20,7 +20,8 @@ test('the controller serves the figures to Prometheus, and upgrades the data pla
     execa(process.execPath, [UNIDEPLOY, ...args, '--state', state], { reject: false, cwd: state });
   const plane = embeddedDataPlane({ state, workers: 1 });
   onTestFinished(async () => {
-    await plane.stop();
+    // The controllers had the command last.
+    await embeddedDataPlane({ state, fence: { token: Number.MAX_SAFE_INTEGER, check: () => {} } }).stop();
     for (const { pid } of processesOf(state)) end(pid, 'SIGTERM');
     await until('no process is left over', () => processesOf(state).length === 0, 40_000);
     await rm(state, { recursive: true });

@@ -208,7 +208,9 @@ test('a guest that an earlier version has started is adopted, changed and stoppe
   await mkdir(path, { recursive: true, mode: 0o700 });
   await writeFile(join(path, 'spec.json'), JSON.stringify(spec));
   // As version 0.1.0 did: everything by its whole path, as the controller's user.
-  const words = commandLine(spec, { directory: { path }, accel: 'tcg', volumes: [] }).map((word) =>
+  const all = commandLine(spec, { directory: { path }, accel: 'tcg', volumes: [] });
+  const spare = all.indexOf('socket,id=spare,path=own/spare,server=on,wait=off') - 1;
+  const words = all.toSpliced(spare, 4).map((word) =>
     word
       .replace(`guest=${path}`, `guest=${spec.id}`)
       .replace(/^artifacts\//, join(here.artifactPath(''), '/'))

@@ -51,6 +51,7 @@ const WRITES: Record<string, (store: Store) => unknown> = {
   putService: (store) => store.putService(SERVICE),
   removeService: (store) => store.removeService('site'),
   addRevision: (store) => store.addRevision(revision(2)),
+  pin: (store) => store.pin('site', 1, { by: 'ana', at: 0 }),
   openRollout: (store) => store.openRollout(rollout(0, GOAL, GOAL, { service: 'other' })),
   updateRollout: (store) => store.updateRollout(rollout(1, GOAL, GOAL)),
   closeRollout: (store) =>
@@ -90,7 +91,7 @@ describe('a database that a newer controller has taken', () => {
 
   it('has all writes of a store tried here', () => {
     const reads = ['services', 'service', 'revisions', 'revision', 'rollouts', 'rollout', 'openRollouts'];
-    const others = [...reads, 'journal', 'audit', 'orders', 'table', 'close'];
+    const others = [...reads, 'owners', 'journal', 'audit', 'orders', 'table', 'close'];
     expect(
       Object.keys(open(1))
         .filter((name) => !others.includes(name))
