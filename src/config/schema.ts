@@ -13,6 +13,7 @@ import {
   path,
   pattern,
 } from './scalars.ts';
+import { supervisionSchema } from './supervision-schema.ts';
 
 const map = { error: 'expected a map of keys' };
 /** Where a volume says its revision, and a guest without volumes its image. */
@@ -158,6 +159,7 @@ export const configSchema = z
       revision: revision.prefault({}),
       rollout: rolloutSchema.prefault({}),
       proxy: proxySchema.prefault({}),
+      supervision: supervisionSchema.prefault({}),
     },
     map,
   )

@@ -6,6 +6,7 @@ import { ContentStore } from '../artifact/store.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
+import { Supervisor, type SupervisorParts } from '../engine/supervisor.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { report } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
@@ -101,6 +102,9 @@ async function start(
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, { store, artifacts, orders, runs, tidier });
 
+  const repair: SupervisorParts['repair'] = async (name, sick) => await deployments.repair(name, sick);
+  const supervisor = new Supervisor({ ...parts, store, repair, log });
+
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);
   const stop = new EventEmitter();
@@ -123,6 +127,7 @@ async function start(
 
   // Only now: a controller that cannot start has set nothing going.
   void monitor.run();
+  void supervisor.run();
   const keeper = setInterval(() => {
     void keepTables(store, routing, log);
     tidier.look();
@@ -135,6 +140,7 @@ async function start(
   return {
     stopped,
     close: async () => {
+      supervisor.stop();
       monitor.stop();
       clearInterval(keeper);
       // A data plane without a service is of no use to anyone; with one, it goes on.

@@ -9,6 +9,7 @@ import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
+import { supervisionPolicy } from './supervision-message.ts';
 
 /** What goes over the API, checked where it comes in. */
 
@@ -75,6 +76,7 @@ export const deployRequest = z.strictObject({
   traffic: trafficPolicy,
   policy: rolloutPolicy,
   health,
+  supervision: supervisionPolicy,
   performer,
   gitCommit: z.string().max(100).nullable(),
   /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */

@@ -17,16 +17,18 @@ export interface Senses {
  *
  * @param candidates revisions that an instance may be of, the target first; of two that are alike the first counts
  * @param acting the actions under way, by instance, as they were before anything was looked at
+ * @param frozen those that are kept as evidence are members of no pool; who takes everything down sees them all the same
  */
 export async function observe(
   { hypervisor, routing, monitor }: Senses,
   service: string,
   candidates: Revision[],
   acting: ReadonlyMap<string, Action['kind']>,
+  frozen: 'left out' | 'as stopped' = 'left out',
 ): Promise<ObservedPool> {
   const [machines, table] = await Promise.all([hypervisor.list(), routing.status(service)]);
   const instances = machines
-    .filter(({ spec }) => spec.service === service)
+    .filter(({ spec, state }) => spec.service === service && (state !== 'frozen' || frozen === 'as stopped'))
     .map((machine): ObservedInstance => {
       const { id, launchedAt } = machine.spec;
       const revision = candidates.find((candidate) => isOf(machine, candidate));
@@ -39,7 +41,7 @@ export async function observe(
         verified: revision !== undefined && proven(proofs(revision), bodies),
         health,
         healthySince: health === 'healthy' ? since : null,
-        state: isOver(machine) ? 'stopped' : machine.state,
+        state: machine.state === 'frozen' || isOver(machine) ? 'stopped' : machine.state,
         launchedAt,
         weight: route?.weight ?? 0,
         routed: route !== undefined,

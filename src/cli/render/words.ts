@@ -46,6 +46,14 @@ function tell(entry: JournalEntry): string | null {
       return `resumed by ${entry.by}`;
     case 'ordered':
       return `${ORDERS[entry.how]} by ${entry.by}`;
+    case 'sick': {
+      const dump = entry.dump === null ? '' : `; its memory is in ${entry.dump}`;
+      return `${entry.instance} ${entry.sentence} (${entry.cause}: ${entry.treatment})${dump}`;
+    }
+    case 'recovered':
+      return `${entry.instance} is well again`;
+    case 'supervision-stopped':
+      return `repaired no more: ${entry.why}. Next: find out why, then unideploy restart, or unideploy rollback`;
     case 'rollback-started': {
       const to = entry.to === null ? 'to nothing, for nothing ran before' : `to revision ${entry.to}`;
       return `going back ${to}: ${oneLine(entry.reason)}`;
@@ -92,7 +100,8 @@ export function evidenceLines({ instance, lastAnswer, answers, console }: Eviden
 export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
   let told = '';
   return (entry) => {
-    if (entry.event !== 'rollback-started' && entry.event !== 'rollout-finished') return null;
+    if (entry.event !== 'sick' && entry.event !== 'rollback-started' && entry.event !== 'rollout-finished')
+      return null;
     const found = JSON.stringify(entry.evidence);
     if (found === told) return null;
     told = found;

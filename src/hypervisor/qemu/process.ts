@@ -1,4 +1,5 @@
 import { startDetached } from '../../detached.ts';
+import type { Exit } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
@@ -8,7 +9,7 @@ import { toolMissing } from './tools.ts';
 import { until } from './wait.ts';
 
 /** Why a QEMU that was started here is gone; never settles while it runs. */
-export type Ended = Promise<UnideployError>;
+export type Ended = Promise<{ error: UnideployError; exit: Exit }>;
 
 /** Starts QEMU so that it outlives this process. What it says goes to qemu.log. */
 export function startProcess(qemu: string, args: string[], directory: RunDirectory): { ended: Ended } {
@@ -18,14 +19,16 @@ export function startProcess(qemu: string, args: string[], directory: RunDirecto
 
 async function ended(qemu: string, child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
   const { code, exitCode, signal } = await child;
-  if (code === 'ENOENT') return toolMissing(qemu);
+  const exit = { code: exitCode ?? null, signal: signal ?? null };
+  if (code === 'ENOENT') return { error: toolMissing(qemu), exit };
   const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];
   const how = signal === undefined ? `exit code ${exitCode ?? 'unknown'}` : signal;
-  return new UnideployError(
+  const error = new UnideployError(
     'UD_GUEST_START',
     `QEMU ended at once (${how}): ${line ?? 'it said nothing'}`,
     `read ${directory.log} and ${directory.console}`,
   );
+  return { error, exit };
 }
 
 export interface StopDeadlines {
@@ -63,7 +66,7 @@ export async function stopProcess(
 }
 
 /** Run states in which no guest hears its power button. */
-const HOPELESS = new Set(['guest-panicked', 'internal-error', 'shutdown']);
+const HOPELESS = new Set(['guest-panicked', 'internal-error', 'io-error', 'paused', 'shutdown', 'watchdog']);
 
 /** True when the process is gone; false, soon, when the monitor does not answer. */
 async function askMonitor(

@@ -24,6 +24,10 @@ export interface RunDirectory {
   endpoint: string;
   /** per-instance overlay over a root disk of the store */
   root: string;
+  /** there: the machine is frozen */
+  frozen: string;
+  /** the guest's memory while it is written */
+  memory: string;
 }
 
 /** sun_path of unix(7) holds 108 bytes, the last of them zero. */
@@ -49,6 +53,8 @@ export function runDirectory(state: string, id: string): RunDirectory {
     attachments: join(path, 'attachments.json'),
     endpoint: join(path, 'endpoint.json'),
     root: join(path, 'root.qcow2'),
+    frozen: join(path, 'frozen'),
+    memory: join(path, 'memory.elf'),
   };
   const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
   if (excess > 0)
