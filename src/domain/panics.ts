@@ -45,7 +45,7 @@ const BY_PROFILE: Record<Machine['profile'], RegExp[]> = {
 };
 
 /**
- * The first line of the console that tells of a panic, without its time stamp and at most 200 characters of it; null: none.
+ * The line of the console that tells of a panic, without its time stamp and at most 200 characters of it; null: none.
  *
  * @param more texts that mean one too, as they stand in the line
  */
@@ -59,10 +59,10 @@ export function panicLine(console: string[], profile: Machine['profile'], more: 
         .slice(0, 200);
 }
 
-/** Where that line is; negative: there is none. */
+/** Where the last such line is, for a kernel's last word says the most; negative: there is none. */
 export function panicAt(console: string[], profile: Machine['profile'], more: string[] = []): number {
   const patterns = BY_PROFILE[profile];
-  return console.findIndex(
+  return console.findLastIndex(
     (line) => patterns.some((pattern) => pattern.test(line)) || more.some((text) => line.includes(text)),
   );
 }

@@ -53,7 +53,7 @@ function tell(entry: JournalEntry): string | null {
     case 'recovered':
       return `${entry.instance} is well again`;
     case 'supervision-stopped':
-      return `repaired no more: ${entry.why}. Next: find out why, then unideploy restart, or unideploy rollback`;
+      return repairedNoMore(entry.why);
     case 'rollback-started': {
       const to = entry.to === null ? 'to nothing, for nothing ran before' : `to revision ${entry.to}`;
       return `going back ${to}: ${oneLine(entry.reason)}`;
@@ -63,6 +63,11 @@ function tell(entry: JournalEntry): string | null {
         ? null
         : 'unverified: the application cannot tell its revision';
   }
+}
+
+/** What the supervisor has given up, and how it goes on. */
+export function repairedNoMore(why: string): string {
+  return `repaired no more: ${why}. Next: find out why (unideploy audit), then unideploy restart or unideploy rollback`;
 }
 
 const ORDERS = {
