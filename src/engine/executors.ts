@@ -79,9 +79,11 @@ async function retire(
 ): Promise<void> {
   const { service, policy } = rollout;
   const sick = rollout.sick.find((each) => each.instance === instance);
+  const freezes = sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
+  // One that is kept keeps its connections: what waits there for an answer would wait in vain.
+  if (freezes) await routing.drained(service, instance, 0);
   await routing.drop(service, instance);
-  if (sick?.treatment === 'freeze' && (await isThere(hypervisor, instance)))
-    return await freeze(hypervisor, service, instance);
+  if (freezes) return await freeze(hypervisor, service, instance);
   const grace = sick && !mayFinish(sick) ? Math.min(policy.stop, HOPELESS_GRACE) : policy.stop;
   await hypervisor.stop(instance, grace);
   await hypervisor.remove(instance);

@@ -74,7 +74,7 @@ it('a controller that is killed in the midst of a repair leaves it to the next o
   await eventually('a repair is under way', async () => (await place.status()).open?.kind === 'repair');
   end(await place.controllerPid(), 'SIGKILL');
   await eventually('nobody answers', async () => (await place.status().catch(() => null)) === null);
-  await place.cli(['up']).catch(() => {});
+  await place.serve();
   await eventually('the pool is whole', whole, 60_000);
   await serves(place, 1);
 });
@@ -83,7 +83,10 @@ it('a guest that is to be frozen is kept as it stands, in no pool, until everyth
   await policy({ limits: LIMITS, treatments: { hung: 'freeze' }, dump: '96M' });
   const victim = await anyInstance();
   const pid = (await place.guestPids())[victim] ?? 0;
-  const { sick } = await repaired((instance) => misbehave(place, instance, 'hang-after:0'), 30_000, victim);
+  const hang = (instance: string) => misbehave(place, instance, 'hang-after:0');
+  const { sick, ledger, inFlight } = await repaired(hang, 30_000, victim);
+  expect(failedOf(ledger), JSON.stringify(ledger.failures)).toBeLessThanOrEqual(inFlight);
+  expect(ledger.latency.max).toBeLessThan(30_000);
   expect(sick).toMatchObject({ treatment: 'freeze', dump: expect.stringContaining(`${victim}.elf`) });
   expect((await place.status()).frozen).toEqual([victim]);
   expect(isAlive(pid)).toBe(true);
