@@ -12,6 +12,8 @@ import { needService } from './refusals.ts';
 const RECENT = 10;
 /** Entries of the journal, and rollouts, that are told of. */
 const ENTRIES = 1000;
+/** Of those, the ones in which it is looked who is sick. */
+const RECENT_ENTRIES = 300;
 const ROLLOUTS = 100;
 
 /** What there is to see of the services: what runs now, and what was. */
@@ -63,7 +65,7 @@ export class Services {
       failures,
       held,
       instances,
-      sick: sickIn(this.#store.audit(name, ENTRIES), instances),
+      sick: sickIn(this.#store.audit(name, RECENT_ENTRIES), instances),
       frozen: machines
         .filter(({ spec, state }) => spec.service === name && state === 'frozen')
         .map(({ spec }) => spec.id),

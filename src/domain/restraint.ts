@@ -26,7 +26,7 @@ const LONGEST_BACKOFF = 300_000;
 /**
  * What the repairs of the past leave room for. What a person has begun since forgives all that was before: they have looked.
  *
- * @param rollouts of the service, newest first
+ * @param rollouts of the service, newest first: at least as many as the limit, if there are
  */
 export function leaveTo(rollouts: readonly Past[], { repairs, window, backoff }: Limits, now: number): Leave {
   const since = rollouts.findIndex(({ kind }) => kind !== 'repair');

@@ -36,8 +36,7 @@ export async function observe(
       const route = table?.routes.find(({ instance }) => instance === id);
       return {
         id,
-        // one that has stopped does not say any more which volumes it had: the table knows what it served
-        revision: (machine.state === 'stopped' ? route?.revision : undefined) ?? revision?.number ?? null,
+        revision: revisionOf(machine, revision, route),
         verified: revision !== undefined && proven(proofs(revision), bodies),
         health,
         healthySince: health === 'healthy' ? since : null,
@@ -53,6 +52,19 @@ export async function observe(
     })
     .sort((a, b) => a.launchedAt - b.launchedAt || (a.id < b.id ? -1 : 1));
   return { instances, hold: table?.hold ?? false };
+}
+
+/**
+ * One that has stopped does not say any more which volumes it had, nor does one whose monitor is silent where nobody has asked
+ * it before: the table knows what it served.
+ */
+function revisionOf(
+  { state, runState }: VirtualMachine,
+  seen: Revision | undefined,
+  route: { revision: number } | undefined,
+): number | null {
+  if (state === 'stopped') return route?.revision ?? seen?.number ?? null;
+  return seen?.number ?? (runState === null ? route?.revision : null) ?? null;
 }
 
 /** Run states that a guest does not come back from; its process is kept, as evidence. */

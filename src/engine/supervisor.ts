@@ -10,8 +10,6 @@ import { Ward, type WardParts } from './ward.ts';
 
 /** The longest time between two looks, ms, when nothing says that something has changed. */
 const LOOK_AT_LEAST_EVERY = 1000;
-/** Rollouts of the past that may count against another repair. */
-const PAST = 1000;
 
 export interface SupervisorParts extends WardParts {
   store: Pick<
@@ -101,7 +99,7 @@ export class Supervisor {
   async #treat({ name, supervision, gaveUp }: Service, sick: Sick[], examined: Examined[]): Promise<void> {
     if (gaveUp) return;
     const { store, clock, repair } = this.#parts;
-    const leave = leaveTo(store.rollouts(name, PAST), supervision.limits, clock.now());
+    const leave = leaveTo(store.rollouts(name, supervision.limits.repairs), supervision.limits, clock.now());
     if (leave.kind === 'wait') return;
     if (leave.kind === 'stop') return this.#giveUp(name, `${leave.why}${last(examined)}`);
     try {

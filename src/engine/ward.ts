@@ -34,6 +34,7 @@ export class Ward {
   /** Whether anything has changed. */
   async round(service: Service, examined: Examined[]): Promise<boolean> {
     const sick = this.#knownOf(service.name);
+    for (const id of sick) if (!examined.some(({ instance }) => instance.id === id)) sick.delete(id);
     const fresh = examined.filter(({ diagnosis, instance }) => diagnosis && !sick.has(instance.id));
     const well = examined.filter((each) => sick.has(each.instance.id) && isWell(each));
     for (const each of fresh) await this.#takeIn(service, each, examined);
