@@ -69,6 +69,12 @@ export const supervisionSchema = z
         .prefault(true)
         .describe('false: sick instances are left to the load balancer'),
       treatments: treatments.prefault({}),
+      errors: z
+        .union([z.literal(false), part], { error: 'expected false, or a percentage from 1% to 99%' })
+        .prefault('50%')
+        .describe(
+          'share of errors among the answers of an instance to clients that makes it sick, where the others have next to none; false: not looked at',
+        ),
       memory: memoryWatch.prefault({}).describe('false: the memory of guests is not looked at'),
       limits: limits.prefault({}),
       dump: z

@@ -3,8 +3,8 @@ import type { Breach } from './rules.ts';
 import type { Declaration } from './schema.ts';
 
 export function supervisionOf({ supervision }: Declaration): SupervisionPolicy {
-  const { memory, dump, ...rest } = supervision;
-  return { ...rest, memory: memory || null, dump: dump || 0 };
+  const { errors, memory, dump, ...rest } = supervision;
+  return { ...rest, errors: errors || null, memory: memory || null, dump: dump || 0 };
 }
 
 /** What no single key of `supervision` can be blamed for. @param guestMemory MiB */

@@ -17,6 +17,8 @@ export interface SupervisionPolicy {
   enabled: boolean;
   /** by cause; a cause that is not named is treated with `replace` */
   treatments: Partial<Record<Cause, Treatment>>;
+  /** share of errors, per cent, among an instance's answers to clients that makes it sick, where the others have next to none; null: not looked at */
+  errors: number | null;
   /** null: free memory is not looked at */
   memory: MemoryPolicy | null;
   limits: Limits;
@@ -29,6 +31,7 @@ export interface SupervisionPolicy {
 export const DEFAULT_SUPERVISION: SupervisionPolicy = {
   enabled: true,
   treatments: {},
+  errors: 50,
   memory: { floor: 4, horizon: 30_000 },
   limits: { repairs: 5, window: 600_000, backoff: 2_000 },
   dump: 0,
@@ -64,6 +67,8 @@ export interface Signs {
   console: string[];
   /** texts that mean a panic, besides those of the profile */
   patterns: string[];
+  /** on its answers to clients, when they are worse than the others'; null: they are not, or nobody knows */
+  outlier: string | null;
   /** on its memory, when that runs out; null: it does not, or nobody knows */
   memory: string | null;
   /** it used to tell of its memory, and does not any more */
@@ -93,7 +98,7 @@ export function diagnose(signs: Signs): Diagnosis | null {
   if (runState !== null && PANICKED.includes(runState)) return panicked(signs) ?? PANIC;
   const stands = runState === null ? undefined : STANDING[runState];
   if (stands !== undefined) return { cause: 'stopped', sentence: stands };
-  return state === 'running' ? (unwell(signs) ?? starved(signs)) : null;
+  return state === 'running' ? (unwell(signs) ?? worn(signs)) : null;
 }
 
 /** Whether the console of an instance is worth a look before it is judged. */
@@ -140,6 +145,9 @@ function panicked({ console, profile, patterns }: Signs): Diagnosis | null {
   return { cause: 'panicked', sentence: `panicked: "${line}"` };
 }
 
-function starved({ memory, reading }: Signs): Diagnosis | null {
-  return memory !== null && reading.health === 'healthy' ? { cause: 'starved', sentence: memory } : null;
+/** It answers its health checks well, and is to be replaced all the same. */
+function worn({ outlier, memory, reading }: Signs): Diagnosis | null {
+  if (reading.health !== 'healthy') return null;
+  if (outlier !== null) return { cause: 'erring', sentence: outlier };
+  return memory === null ? null : { cause: 'starved', sentence: memory };
 }

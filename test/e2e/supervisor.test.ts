@@ -48,6 +48,17 @@ describe('a guest that goes wrong is found within three intervals, and replaced,
     noOtherFailed(told);
   });
 
+  it('it answers clients with errors, and its health path well', async () => {
+    const errs = (instance: string) => misbehave(place, instance, 'errors:100');
+    const { sick, began, ledger } = await repaired(place, errs);
+    expect(sick).toMatchObject({ cause: 'erring', sentence: expect.stringContaining('the others 0 of') });
+    const found = sick.at - began;
+    expect(found).toBeLessThanOrEqual(3 * INTERVAL);
+    expect(failedOf(ledger)).toBe(ledger.failed.status);
+    // 40 requests a second, and those that were under way
+    expect(ledger.failed.status).toBeLessThanOrEqual(0.04 * found + 8);
+  });
+
   it('it leaks: it is switched out while it still answers', async () => {
     const { sick, ledger } = await repaired(
       place,

@@ -42,8 +42,11 @@ describe('supervision', () => {
   });
 
   it('may leave memory, dumps, or everything alone', () => {
-    expect(supervisionOf('supervision: {memory: false, dump: false, enabled: false}\n')).toMatchObject({
+    expect(
+      supervisionOf('supervision: {memory: false, errors: false, dump: false, enabled: false}\n'),
+    ).toMatchObject({
       memory: null,
+      errors: null,
       dump: 0,
       enabled: false,
     });
@@ -62,6 +65,7 @@ describe('supervision', () => {
       'memory: {horizon: 500ms}',
       '4:24: supervision.memory.horizon is 0.5s, expected at least the 1s of health.interval',
     ],
+    ['errors: 0%', '4:23: supervision.errors is "0%", expected false, or a percentage from 1% to 99%'],
     ['dump: 64M', '4:15: supervision.dump is 64M, expected at least the 128M of memory that one guest has'],
     ['memory: yes', '4:23: supervision.memory is "yes", expected false, or a map of floor and horizon'],
     [

@@ -22,6 +22,7 @@ const WELL: Signs = {
   reading: HEALTHY,
   console: [],
   patterns: [],
+  outlier: null,
   memory: null,
   silent: false,
   young: false,
@@ -96,6 +97,12 @@ describe('what is wrong with an instance', () => {
       { reading: bad('503 unhealthy') },
       'erring',
       'answers with errors: 503 unhealthy, 3 times in a row',
+    ],
+    [
+      'its answers are worse than the others',
+      { outlier: 'answers with errors' },
+      'erring',
+      'answers with errors',
     ],
     ['its memory runs out', { memory: 'is losing much' }, 'starved', 'is losing much'],
     [
