@@ -15,7 +15,7 @@ export interface MemoryPolicy {
 }
 
 /** Samples that a judgement needs: fewer show a burst, not a trend. */
-const NEEDED = 6;
+const NEEDED = 8;
 /** Samples that are kept: a trend is one of the last moments, not of the guest's life. */
 const KEPT = 20;
 /** A fall by less than this share of the memory is none. */

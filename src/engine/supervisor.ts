@@ -26,7 +26,7 @@ export class Supervisor {
   readonly #parts: SupervisorParts;
   readonly #examiner: Examiner;
   readonly #ward: Ward;
-  readonly #looking = new Map<string, Promise<void>>();
+  readonly #looking = new Set<string>();
   readonly #wake = new Signal();
   #stopped = false;
 
@@ -60,16 +60,11 @@ export class Supervisor {
     for (const service of store.services()) {
       const { name, supervision } = service;
       if (!supervision.enabled || moving.has(name) || this.#looking.has(name)) continue;
-      const look = this.#look(service)
+      this.#looking.add(name);
+      void this.#look(service)
         .catch((error: unknown) => this.#say(name, `is not supervised: ${report(error).message}`))
         .finally(() => this.#looking.delete(name));
-      this.#looking.set(name, look);
     }
-  }
-
-  /** Resolves when no service is being looked at. */
-  async idle(): Promise<void> {
-    await Promise.all(this.#looking.values());
   }
 
   async #look(service: Service): Promise<void> {

@@ -269,7 +269,11 @@ describe('what is known of a machine that goes wrong', () => {
     expect(memory?.available).toBeLessThan(memory?.total ?? 0);
     expect(memory?.total).toBeLessThanOrEqual(MACHINE.memory * MIB);
 
+    const old = join(here.state, 'dumps', 'old.elf');
+    await mkdir(join(here.state, 'dumps'), { recursive: true });
+    await writeFile(old, Buffer.alloc(MIB));
     const file = (await hypervisor.dump(ID, MACHINE.memory)) ?? '';
+    expect(existsSync(old)).toBe(false);
     expect((await readFile(file)).subarray(1, 4).toString()).toBe('ELF');
     expect(await hypervisor.dump(ID, MACHINE.memory - 1)).toBeNull();
     expect(await see(hypervisor, ID)).toMatchObject({ state: 'running', runState: 'running' });

@@ -81,6 +81,29 @@ describe('a sick instance', () => {
     expect(repairs()).toHaveLength(1);
   });
 
+  it('is ended before another one is launched, where the policy wants that', async () => {
+    const { befall, pass, entries, ids } = await supervised({
+      supervision: { treatments: { hung: 'restart' } },
+    });
+    befall('site-1-1', 'hangs');
+    await pass(ENOUGH);
+    expect(
+      entries('action-finished').flatMap(({ action, rollout }) => (rollout === 2 ? action : [])),
+    ).toMatchObject([
+      { kind: 'retire', instance: 'site-1-1' },
+      { kind: 'launch', instance: 'site-2-1' },
+      { kind: 'admit', instance: 'site-2-1' },
+    ]);
+    expect(await ids()).toEqual(['site-1-2', 'site-2-1']);
+  });
+
+  it('has its memory written to a file where the policy asks for it', async () => {
+    const { befall, pass, entries } = await supervised({ supervision: { dump: 128 } });
+    befall('site-1-1', 'hangs');
+    await pass(ENOUGH);
+    expect(entries('sick')).toMatchObject([{ dump: 'simulated/site-1-1.elf' }]);
+  });
+
   it('is left alone where nobody wants it supervised', async () => {
     const { befall, pass, ids, entries } = await supervised({ supervision: { enabled: false } });
     befall('site-1-1', 'dies');

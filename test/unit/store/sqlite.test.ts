@@ -91,6 +91,16 @@ describe('a store', () => {
     store.close();
   });
 
+  it('that was written before instances were supervised is read as of a service that is', () => {
+    const store = reopened((db) => {
+      db.exec("update services set body = json_remove(body, '$.supervision', '$.gaveUp')");
+      db.exec("update rollouts set body = json_remove(body, '$.supervision', '$.sick')");
+    });
+    expect(store.service('site')).toMatchObject({ supervision: DEFAULT_SUPERVISION, gaveUp: null });
+    expect(store.rollout(1)).toMatchObject({ supervision: DEFAULT_SUPERVISION, sick: [] });
+    store.close();
+  });
+
   it('that was written before rollouts had gates and orders is read as of one that has none', () => {
     const then = [
       'strategy',
