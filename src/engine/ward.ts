@@ -37,27 +37,31 @@ export class Ward {
     for (const id of sick) if (!examined.some(({ instance }) => instance.id === id)) sick.delete(id);
     const fresh = examined.filter(({ diagnosis, instance }) => diagnosis && !sick.has(instance.id));
     const well = examined.filter((each) => sick.has(each.instance.id) && isWell(each));
-    for (const each of fresh) await this.#takeIn(service, each, examined);
     for (const each of well) await this.#release(service, each);
+    // All of them first: evidence takes its time.
+    for (const { instance } of fresh) await this.#eject(service, instance.id, examined);
+    for (const [at, each] of fresh.entries()) await this.#writeDown(service, each, at === 0);
     return fresh.length + well.length > 0;
   }
 
-  async #takeIn(
-    service: Service,
-    { instance, diagnosis, machine }: Examined,
-    all: Examined[],
+  /** The only one keeps its share: it may still answer some, and nobody else answers any. */
+  async #eject({ name }: Service, id: string, all: Examined[]): Promise<void> {
+    const others = all.some(
+      ({ instance, diagnosis }) => instance.id !== id && !diagnosis && isAvailable(instance),
+    );
+    if (others) await this.#parts.routing.quiet(name, id);
+  }
+
+  /** @param dumps of several at once, one memory says as much as all */
+  async #writeDown(
+    { name, supervision }: Service,
+    { instance: { id }, diagnosis, machine }: Examined,
+    dumps: boolean,
   ): Promise<void> {
     if (!diagnosis) return;
-    const { name, supervision } = service;
-    const { id } = instance;
-    const others = all.some(
-      (each) => each.instance.id !== id && !each.diagnosis && isAvailable(each.instance),
-    );
-    // The only one keeps its share: it may still answer some, and nobody else answers any.
-    if (others) await this.#parts.routing.quiet(name, id);
     const { treatment, cause } = sickOf(id, diagnosis, supervision);
     const evidence = await findEvidence(this.#parts, id, supervision.console);
-    const dump = supervision.dump > 0 ? await this.#dump(id, supervision.dump) : null;
+    const dump = dumps && supervision.dump > 0 ? await this.#dump(id, supervision.dump) : null;
     const { sentence } = diagnosis;
     this.#journal(name, {
       event: 'sick',

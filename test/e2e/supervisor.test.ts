@@ -124,3 +124,10 @@ it('who dies again and again is replaced no more, and a person who restarts the 
   expect((await place.status()).gaveUp).toBeNull();
   await serves(place, 1);
 });
+
+it('the only guest of a pool dies: requests wait until the next one serves, and no other fails', async () => {
+  await policy({ limits: LIMITS });
+  expect((await place.cli(['scale', '1'])).exitCode).toBe(0);
+  noOtherFailed(await repaired(place, killIt));
+  await serves(place, 1, 1);
+});

@@ -50,11 +50,11 @@ export function noOtherFailed({ ledger, inFlight }: Repaired): void {
   expect(failedOf(ledger), JSON.stringify(ledger.failures)).toBeLessThanOrEqual(inFlight);
 }
 
-/** Both instances serve, and nothing is under way. */
+/** All instances serve, and nothing is under way. */
 export async function whole(place: Workplace): Promise<boolean> {
-  const { instances, open } = await place.status();
+  const { instances, open, goal } = await place.status();
   const serving = instances.filter((i) => i.weight > 0 && i.verified && i.health === 'healthy' && i.usable);
-  return open === null && instances.length === 2 && serving.length === 2;
+  return open === null && instances.length === goal.replicas && serving.length === goal.replicas;
 }
 
 export async function anyInstance(place: Workplace): Promise<string> {
