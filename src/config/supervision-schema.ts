@@ -15,7 +15,7 @@ const treatments = z
       dead: treatment('its QEMU has died'),
       panicked: treatment('its kernel or runtime has gone down'),
       hung: treatment('it does not answer'),
-      erring: treatment('its health path answers with errors'),
+      erring: treatment('it answers with errors'),
       starved: treatment('it runs out of memory'),
       stopped: treatment('it has powered itself off, or somebody has stopped it'),
     },
