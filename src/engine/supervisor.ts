@@ -28,6 +28,8 @@ export class Supervisor {
   readonly #ward: Ward;
   readonly #looking = new Set<string>();
   readonly #wake = new Signal();
+  /** by service, why it could not be looked at, so that it is said once */
+  readonly #obstacles = new Map<string, string>();
   #stopped = false;
 
   constructor(parts: SupervisorParts) {
@@ -42,7 +44,7 @@ export class Supervisor {
     const wake = () => this.#wake.raise();
     const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake)];
     while (!this.#stopped) {
-      this.look();
+      this.#lookAtAll();
       await this.#wake.wait(clock, LOOK_AT_LEAST_EVERY);
     }
     for (const end of unsubscribe) end();
@@ -54,39 +56,57 @@ export class Supervisor {
   }
 
   /** Looks at every service once that is not being looked at. */
-  look(): void {
-    const { store } = this.#parts;
-    const moving = new Set(store.openRollouts().map(({ service }) => service));
-    for (const service of store.services()) {
-      const { name, supervision } = service;
-      if (!supervision.enabled || moving.has(name) || this.#looking.has(name)) continue;
-      this.#looking.add(name);
-      void this.#look(service)
-        .catch((error: unknown) => this.#say(name, `is not supervised: ${report(error).message}`))
-        .finally(() => this.#looking.delete(name));
+  #lookAtAll(): void {
+    try {
+      for (const service of this.#resting()) void this.#lookAt(service);
+    } catch (error) {
+      this.#stumble('the state', error);
     }
   }
 
-  async #look(service: Service): Promise<void> {
+  /** Services that no rollout moves, and that are to be supervised. */
+  #resting(): Service[] {
+    const { store } = this.#parts;
+    const moving = new Set(store.openRollouts().map(({ service }) => service));
+    return store
+      .services()
+      .filter(
+        ({ name, supervision }) => supervision.enabled && !moving.has(name) && !this.#looking.has(name),
+      );
+  }
+
+  async #lookAt(service: Service): Promise<void> {
+    const { name } = service;
+    this.#looking.add(name);
+    const again = await this.#look(service).catch((error: unknown) => this.#stumble(name, error));
+    this.#looking.delete(name);
+    if (again) this.#wake.raise();
+  }
+
+  /** Whether it is to be looked at again at once: what was seen is of the past. */
+  async #look(service: Service): Promise<boolean> {
     const { name, goal } = service;
     const revision = goal.revision === null ? null : this.#parts.store.revision(name, goal.revision);
-    if (!revision) return;
+    if (!revision) return false;
     const examined = await this.#examiner.examine(service, revision);
-    if (this.#isMoved(service) || (await this.#ward.round(service, examined))) return this.#wake.raise();
+    if (this.#isMoved(service) || (await this.#ward.round(service, examined))) return true;
     const sick = examined.flatMap(({ instance, diagnosis }) =>
       diagnosis ? [sickOf(instance.id, diagnosis, service.supervision)] : [],
     );
     const serving = examined.filter(({ instance, diagnosis }) => !diagnosis && instance.weight > 0);
     if (sick.length > 0 || serving.length < goal.replicas) await this.#treat(service, sick, examined);
+    this.#obstacles.delete(name);
+    return false;
   }
 
-  /** A rollout has begun since, or ended with another goal: what was seen is of the past. */
+  /** A rollout has begun since, or ended with another goal. */
   #isMoved({ name, goal }: Service): boolean {
     const { store } = this.#parts;
     const now = store.service(name);
     return (
       this.#stopped ||
       now?.goal.revision !== goal.revision ||
+      now?.goal.replicas !== goal.replicas ||
       store.openRollouts().some(({ service }) => service === name)
     );
   }
@@ -102,7 +122,8 @@ export class Supervisor {
       if (rollout) this.#say(name, `is repaired by rollout ${rollout.id}`);
     } catch (error) {
       const { code, message } = report(error);
-      if (code !== 'UD_LOCKED') this.#giveUp(name, `no repair can begin: ${message}`);
+      if (code === 'UD_ARTIFACT_MISSING') this.#giveUp(name, `no repair can begin: ${message}`);
+      else if (code !== 'UD_LOCKED') throw error;
     }
   }
 
@@ -116,6 +137,14 @@ export class Supervisor {
     store.putService({ ...service, gaveUp: { at, why } });
     onJournal(id);
     this.#say(name, `is repaired no more: ${why}`);
+  }
+
+  /** What keeps it from looking, a data plane that is just being started say, may be over soon. */
+  #stumble(name: string, error: unknown): false {
+    const { message } = report(error);
+    if (this.#obstacles.get(name) !== message) this.#say(name, `is not supervised: ${message}`);
+    this.#obstacles.set(name, message);
+    return false;
   }
 
   #say(service: string, line: string): void {

@@ -21,9 +21,11 @@ export async function supervised(
     supervision?: Partial<SupervisionPolicy>;
     /** of guests that are launched after the first rollout */
     incidentFor?: (instance: string) => Incident | null;
+    /** whether the store has what a guest boots */
+    hasArtifacts?: () => boolean;
   } = {},
 ) {
-  const { replicas = 2, supervision = {}, incidentFor = () => null } = options;
+  const { replicas = 2, supervision = {}, incidentFor = () => null, hasArtifacts = () => true } = options;
   const store = sqliteStore(':memory:');
   let settled = false;
   const sim = simulation({
@@ -57,7 +59,7 @@ export async function supervised(
     store,
     orders,
     runs,
-    artifacts: { has: async () => true },
+    artifacts: { has: async () => hasArtifacts() },
     tidier: { idle: async () => {} },
   });
   const supervisor = new Supervisor({

@@ -208,6 +208,32 @@ describe('what is replaced again and again', () => {
     expect(await weights()).toEqual({ 'site-1-1': 0, 'site-1-2': 100 });
   });
 
+  it('is given up at once where the store has nothing to launch', async () => {
+    let kept = true;
+    const { pass, befall, repairs, entries } = await supervised({ hasArtifacts: () => kept });
+    kept = false;
+    befall('site-1-1', 'dies');
+    await pass(ENOUGH);
+    expect(repairs()).toEqual([]);
+    const why = expect.stringMatching(/^no repair can begin: artifact \w+ is not in the store any more$/);
+    expect(entries('supervision-stopped')).toMatchObject([{ why }]);
+  });
+
+  it('is repaired as soon as the data plane can be asked again', async () => {
+    const { pass, befall, repairs, entries, dataPlane } = await supervised();
+    const { status } = dataPlane;
+    dataPlane.status = async () => {
+      throw new Error('no data plane');
+    };
+    befall('site-1-1', 'dies');
+    await pass(10_000);
+    expect(repairs()).toEqual([]);
+    dataPlane.status = status;
+    await pass(ENOUGH);
+    expect(repairs()).toMatchObject([{ state: 'succeeded' }]);
+    expect(entries('supervision-stopped')).toEqual([]);
+  });
+
   it('is forgiven when a person restarts the service', async () => {
     let broken = true;
     const { pass, befall, repairs, store, deployments, done, ids } = await supervised({
