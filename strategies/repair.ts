@@ -77,7 +77,9 @@ function departures(
       spare -= 1;
       actions.push({ kind: 'drain', instance: id });
     } else if (state === 'stopped') {
-      actions.push({ kind: 'retire', instance: id });
+      // As long as the table has anybody, requests wait for the next one instead of being refused.
+      if (pool.instances.some((i) => i.routed && i.state !== 'stopped'))
+        actions.push({ kind: 'retire', instance: id });
     } else if (enough || wanted > 0) {
       wanted -= 1;
       const rests = mayFinish(word) && (weight > 0 || inFlight > 0);

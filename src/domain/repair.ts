@@ -17,7 +17,7 @@ export function sickOf(
 }
 
 /** Guests that may hear their power button, and finish what they have begun. The others are not waited for. */
-export function mayFinish({ cause }: Sick): boolean {
+export function mayFinish({ cause }: Pick<Sick, 'cause'>): boolean {
   return cause === 'erring' || cause === 'starved';
 }
 

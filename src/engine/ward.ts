@@ -2,7 +2,7 @@ import { FULL_WEIGHT } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
 import type { Happening } from '../domain/journal.ts';
 import { isAvailable } from '../domain/pool.ts';
-import { sickOf } from '../domain/repair.ts';
+import { mayFinish, sickOf } from '../domain/repair.ts';
 import type { Service, Store } from '../store/port.ts';
 import { findEvidence } from './evidence.ts';
 import type { Examined } from './examiner.ts';
@@ -39,17 +39,18 @@ export class Ward {
     const well = examined.filter((each) => sick.has(each.instance.id) && isWell(each));
     for (const each of well) await this.#release(service, each);
     // All of them first: evidence takes its time.
-    for (const { instance } of fresh) await this.#eject(service, instance.id, examined);
+    for (const each of fresh) await this.#eject(service, each, examined);
     for (const [at, each] of fresh.entries()) await this.#writeDown(service, each, at === 0);
     return fresh.length + well.length > 0;
   }
 
-  /** The only one keeps its share: it may still answer some, and nobody else answers any. */
-  async #eject({ name }: Service, id: string, all: Examined[]): Promise<void> {
+  /** Of the last one that still answers some nobody takes its share. Without any shares requests wait in the data plane. */
+  async #eject({ name }: Service, { instance: { id }, diagnosis }: Examined, all: Examined[]): Promise<void> {
     const others = all.some(
-      ({ instance, diagnosis }) => instance.id !== id && !diagnosis && isAvailable(instance),
+      (each) => each.instance.id !== id && !each.diagnosis && isAvailable(each.instance),
     );
-    if (others) await this.#parts.routing.quiet(name, id);
+    const answers = diagnosis !== null && mayFinish(diagnosis);
+    if (others || !answers) await this.#parts.routing.quiet(name, id);
   }
 
   /** @param dumps of several at once, one memory says as much as all */

@@ -55,8 +55,7 @@ describe('a guest that goes wrong is found within three intervals, and replaced,
     const found = sick.at - began;
     expect(found).toBeLessThanOrEqual(3 * INTERVAL);
     expect(failedOf(ledger)).toBe(ledger.failed.status);
-    // 40 requests a second, and those that were under way
-    expect(ledger.failed.status).toBeLessThanOrEqual(0.04 * found + 8);
+    expect(ledger.failed.status).toBeLessThanOrEqual(sentUntil(found));
   });
 
   it('it leaks: it is switched out while it still answers', async () => {
@@ -125,9 +124,15 @@ it('who dies again and again is replaced no more, and a person who restarts the 
   await serves(place, 1);
 });
 
-it('the only guest of a pool dies: requests wait until the next one serves, and no other fails', async () => {
+it('the only guest of a pool dies: from when that is found requests wait until the next one serves', async () => {
   await policy({ limits: LIMITS });
   expect((await place.cli(['scale', '1'])).exitCode).toBe(0);
-  noOtherFailed(await repaired(place, killIt));
+  const { sick, began, ledger } = await repaired(place, killIt);
+  expect(failedOf(ledger), JSON.stringify(ledger.failures)).toBeLessThanOrEqual(sentUntil(sick.at - began));
   await serves(place, 1, 1);
 });
+
+/** Of a load of 40 requests a second: those of so many milliseconds, and those that were under way on its 8 connections. */
+function sentUntil(ms: number): number {
+  return 0.04 * ms + 8;
+}

@@ -57,7 +57,26 @@ describe('a sick instance', () => {
     expect(await weights()).toEqual({ 'site-1-1': 0, 'site-1-2': 100 });
   });
 
-  it('keeps its share where it is the only one, until another one serves', async () => {
+  it('that answers nobody loses its share though it is the only one: requests wait for the next', async () => {
+    const { befall, pass, weights } = await supervised({ replicas: 1 });
+    befall('site-1-1', 'dies');
+    await pass(2000);
+    expect(await weights()).toEqual({ 'site-1-1': 0 });
+    await pass(ENOUGH);
+    expect(await weights()).toEqual({ 'site-2-1': 100 });
+  });
+
+  it('stays in the table where all have died, and nobody is refused before the next ones serve', async () => {
+    const { befall, pass, weights } = await supervised();
+    befall('site-1-1', 'dies');
+    befall('site-1-2', 'dies');
+    await pass(2000);
+    expect(await weights()).toEqual({ 'site-1-1': 0, 'site-1-2': 0 });
+    await pass(ENOUGH);
+    expect(await weights()).toEqual({ 'site-2-1': 100, 'site-2-2': 100 });
+  });
+
+  it('that errs keeps its share where it is the only one, until another one serves', async () => {
     const { befall, pass, weights } = await supervised({ replicas: 1 });
     befall('site-1-1', 'errs');
     await pass(3000);

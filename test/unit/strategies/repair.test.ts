@@ -44,6 +44,14 @@ describe('a repair', () => {
     );
   });
 
+  it('leaves the last of a table in it until another one is there, for requests wait as long', () => {
+    const rollout = view({ ...sick('dead'), replicas: 1 });
+    const dead = ill({ state: 'stopped' });
+    expect(repair.next(pool(dead), rollout, NOW)).toEqual(act(launch));
+    expect(repair.next(pool(dead, booting), rollout, NOW).kind).toBe('wait');
+    expect(repair.next(pool(dead, fresh()), rollout, NOW)).toEqual(act(retire));
+  });
+
   it('has one that still answers finish what it has begun', () => {
     const rollout = view(sick('starved'));
     const starved = ill({ health: 'healthy', weight: 100 });
