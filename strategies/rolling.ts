@@ -19,7 +19,7 @@ import { abandon, evenOut, isLeftOver } from './takeover.ts';
  * Replaces instances a few at a time: launch new ones up to `maxSurge` above the replicas, admit each once verified,
  * drain and retire old ones while no more than `maxUnavailable` are missing; `batchWait` between one batch and the next.
  *
- * Scaling, replacing dead instances and taking a service down are the same movement with another goal.
+ * Scaling and taking a service down are the same movement with another goal.
  */
 export const rolling: Strategy = {
   name: 'rolling',

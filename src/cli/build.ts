@@ -42,11 +42,11 @@ export async function withBuilt<T>(
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
     const { spec, files } = await build(config, workDir, context, interruption);
-    const { service, replicas, listen, health } = config;
+    const { service, replicas, listen, health, supervision } = config;
     const traffic = await checkedTraffic(config.traffic);
     const policy = await checkedPolicy(config.rollout);
     const gitCommit = await commitOf(config);
-    const goal = { spec, replicas, listen, traffic, policy, health };
+    const goal = { spec, replicas, listen, traffic, policy, health, supervision };
     const { performer } = context;
     return await use({
       service,

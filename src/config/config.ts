@@ -1,5 +1,6 @@
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { Checks, Machine, VolumeFormat } from '../domain/revision.ts';
+import type { SupervisionPolicy } from '../domain/supervision.ts';
 import type { ListenAddress } from '../proxy/port.ts';
 import type { KeyPath, Position } from './positions.ts';
 import type { RolloutConfig } from './rollout.ts';
@@ -21,6 +22,7 @@ export interface Config {
   checks: Checks;
   health: HealthPolicy;
   rollout: RolloutConfig;
+  supervision: SupervisionPolicy;
   traffic: TrafficConfig;
   /** Where a key stands in the file; the nearest key above it where it was left out. */
   position(path: KeyPath): Position;

@@ -5,6 +5,7 @@ import { type KeyPath, locate, type ParsedFile, place } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutOf } from './rollout.ts';
 import type { Declaration } from './schema.ts';
+import { supervisionOf } from './supervision.ts';
 import { trafficOf } from './traffic.ts';
 
 /** Fills in the defaults of the guest profile and makes paths absolute. The declaration must keep the rules. */
@@ -37,6 +38,7 @@ export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Con
     },
     health: policy,
     rollout: rolloutOf(declaration, folder, reference),
+    supervision: supervisionOf(declaration),
     traffic: trafficOf(declaration, reference),
     position: (path) => locate(parsed, path),
   };

@@ -2,6 +2,7 @@ import type { KeyPath } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutBreaches } from './rollout-rules.ts';
 import type { Declaration } from './schema.ts';
+import { supervisionBreaches } from './supervision.ts';
 
 /** A rule that several keys break together, and the key to point at. */
 export interface Breach {
@@ -19,6 +20,10 @@ export function breaches(declaration: Declaration): Breach[] {
     ...repeated(declaration.volumes, 'probe'),
     ...rolloutBreaches(declaration),
     ...proxyBreaches(declaration),
+    ...supervisionBreaches(
+      declaration,
+      declaration.guest.memory ?? PROFILES[declaration.guest.profile].memory,
+    ),
   ];
 }
 

@@ -14,6 +14,7 @@ import {
   pattern,
   size,
 } from './scalars.ts';
+import { supervisionSchema } from './supervision-schema.ts';
 
 const map = { error: 'expected a map of keys' };
 /** Where a volume says its revision, and a guest without volumes its image. */
@@ -160,6 +161,7 @@ export const configSchema = z
       revision: revision.prefault({}),
       rollout: rolloutSchema.prefault({}),
       proxy: proxySchema.prefault({}),
+      supervision: supervisionSchema.prefault({}),
     },
     map,
   )

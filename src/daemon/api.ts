@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ContentStore } from '../artifact/store.ts';
+import { type Fence, UNFENCED } from '../domain/fence.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
@@ -35,6 +36,8 @@ export interface ApiParts {
   metrics: () => Promise<string>;
   /** emits `entry` with a rollout's id after each new journal entry */
   journaled: EventEmitter;
+  /** of the controller that answers; left out: there is no other */
+  fence?: Fence;
   /** ends this process, soon */
   stop: () => void;
   /** takes what clients are not told; left out: nobody hears it */
@@ -85,6 +88,8 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   api.addHook('onRoute', ({ method, url }) => {
     for (const each of [method].flat()) scopeOf(each, url);
   });
+  const { fence = UNFENCED } = parts;
+  api.addHook('onRequest', async () => fence.check());
   if (remote) guard(api, remote.tokens, remote.now);
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   api.addHook('preSerialization', async (_request, _reply, payload) => veilAll(payload));

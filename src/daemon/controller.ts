@@ -9,6 +9,7 @@ import type { Fence } from '../domain/fence.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
+import { Supervisor, type SupervisorParts } from '../engine/supervisor.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { report, type UnideployError } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
@@ -138,6 +139,9 @@ async function start(
     },
   });
 
+  const repair: SupervisorParts['repair'] = async (name, sick) => await deployments.repair(name, sick);
+  const supervisor = new Supervisor({ ...parts, store, repair, log });
+
   const metrics = () => metricsOf(dataPlane, store);
   const prometheus = await servePrometheus(paths, asked, metrics, log);
   const stop = new EventEmitter();
@@ -157,16 +161,17 @@ async function start(
     stop: () => stop.emit('stop'),
     log,
     secrets,
+    fence,
   };
   const api = await apiServer(apiParts);
   const open = store.openRollouts();
-  api.addHook('onRequest', async () => fence.check());
   const remote = elsewhere && (await openRemoteApi(apiParts, elsewhere, paths.tokens));
   await listen(api, paths, fence);
   if (remote) log(`clients elsewhere are listened to at ${remote.url}`);
 
   // Only now: a controller that cannot start has set nothing going.
   void monitor.run();
+  void supervisor.run();
   const keeper = setInterval(() => {
     void keepTables(store, routing, log);
     tidier.look();
@@ -180,6 +185,7 @@ async function start(
   return {
     stopped,
     close: async () => {
+      supervisor.stop();
       monitor.stop();
       clearInterval(keeper);
       clearInterval(collecting);

@@ -3,9 +3,10 @@ import { choose } from '../domain/choice.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
+import type { Sick } from '../domain/repair.ts';
 import { artifactsOf } from '../domain/retention.ts';
 import { canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
-import { type Goal, isByConfig, type RolloutKind, underWay } from '../domain/rollout.ts';
+import { type Goal, isByConfig, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
@@ -26,6 +27,11 @@ export interface Artifacts {
   /** @throws UD_IMAGE_REFUSED when one of a revision may not be used; left out: all may */
   inspect?(spec: RevisionSpec): Promise<void>;
 }
+
+/** Rollouts that are looked through for the last one that a person has begun. */
+const RECENT = 100;
+/** Who begins repairs. */
+const SUPERVISOR = 'the supervisor';
 
 /** What the verbs need besides the engine's parts. */
 export interface Deploying {
@@ -55,18 +61,19 @@ export class Deployments {
   }
 
   async deploy(name: string, request: DeployRequest): Promise<Started> {
-    const { policy, health, kind, performer, force, expect } = request;
+    const { policy, health, supervision, kind, performer, force, expect } = request;
     await this.#needArtifacts(request.spec);
     await this.#artifacts.inspect?.(request.spec);
     await this.#parts.strategyOf(policy.strategy === 'auto' ? 'rolling' : policy.strategy);
     this.#expectRevision(name, expect);
-    const among = await this.#makeRoom(name, request.supersede ? performer : null);
+    const among = await this.#makeRoom(name, performer, request.supersede ? performer : null);
     this.#expectRevision(name, expect);
     const { goal: from } = this.#store.service(name) ?? nothing(request);
     const target =
       this.#known(name, request.spec, from) ?? this.#store.addRevision(this.#newRevision(name, request));
     const to: Goal = goalOf(target, request);
-    return await this.#begin({ name, goal: from, policy, health }, to, { kind, performer, among, force });
+    const asked = { kind, performer, among, force };
+    return await this.#begin({ name, goal: from, policy, health, supervision }, to, asked);
   }
 
   /** What `deploy` would do, step by step, if nothing went wrong. */
@@ -76,8 +83,8 @@ export class Deployments {
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
     const target = known ?? { ...this.#newRevision(name, request), number, stableAt: null, pinned: null };
     const to: Goal = goalOf(target, request);
-    const { policy, health, performer, force } = request;
-    const service = { name, goal: from, policy, health };
+    const { policy, health, supervision, performer, force } = request;
+    const service = { name, goal: from, policy, health, supervision };
     if (!force && (await this.#isThere(name, from, to)))
       return { strategy: null, from, to, steps: [], ms: 0 };
     const source = this.#revision(name, from.revision);
@@ -85,7 +92,9 @@ export class Deployments {
       ...this.#newRollout(service, to, target, { kind: 'rollout', performer, force }),
       id: this.#nextRollout(name),
     };
-    const machines = (await this.#parts.hypervisor.list()).filter(({ spec }) => spec.service === name);
+    const machines = (await this.#parts.hypervisor.list()).filter(
+      ({ spec, state }) => spec.service === name && state !== 'frozen',
+    );
     const table = await this.#parts.routing.status(name);
     const strategy = await this.#parts.strategyOf(opened.strategy);
     const steps = await simulate(opened, strategy, source ? [target, source] : [target], { machines, table });
@@ -94,7 +103,7 @@ export class Deployments {
 
   /** @param revision null: the last stable one before the one that runs */
   async rollback(name: string, revision: number | null, performer: string): Promise<Started> {
-    await this.#makeRoom(name, null);
+    await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
     const target = revision === null ? this.#lastStable(service) : this.#needRevision(name, revision);
     await this.#needArtifacts(target);
@@ -107,7 +116,7 @@ export class Deployments {
 
   /** Replaces every instance by another of the same revision. */
   async restart(name: string, performer: string): Promise<Started> {
-    await this.#makeRoom(name, null);
+    await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
     const target = this.#revision(name, service.goal.revision);
     if (target) await this.#needArtifacts(target);
@@ -116,29 +125,46 @@ export class Deployments {
 
   /** Tries again what the last rollout did not bring about. */
   async retry(name: string, performer: string): Promise<Started> {
-    await this.#makeRoom(name, null);
-    const [last] = this.#store.rollouts(name, 1);
+    await this.#makeRoom(name, performer, null);
+    const last = this.#store.rollouts(name, RECENT).find((each) => each.kind !== 'repair');
     if (!last || last.state === 'succeeded') {
       const message = last ? `rollout ${last.id} of ${name} succeeded` : `${name} has never been rolled out`;
       throw nothingOpen(`${message}: there is nothing to try again`, 'roll out: unideploy rollout');
     }
-    const { to, policy, health, kind } = last;
+    const { to, policy, health, supervision, kind, among } = last;
     const target = this.#revision(name, to.revision);
     if (target) await this.#needArtifacts(target);
     const goal = this.#store.service(name)?.goal ?? last.from;
-    return await this.#begin({ name, goal, policy, health }, to, { kind, performer, among: last.among });
+    return await this.#begin({ name, goal, policy, health, supervision }, to, { kind, performer, among });
   }
 
   async scale(name: string, replicas: number, performer: string): Promise<Started> {
-    await this.#makeRoom(name, null);
+    await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
     const target = this.#revision(name, service.goal.revision);
     if (target) await this.#needArtifacts(target);
     return await this.#begin(service, { ...service.goal, replicas }, { kind: 'scale', performer });
   }
 
+  /**
+   * Replaces sick instances, and those that are missing, by others of the same revision. Null: a rollout is under way, which
+   * sees to its instances itself.
+   */
+  async repair(name: string, sick: Sick[]): Promise<Rollout | null> {
+    const service = this.#store.service(name);
+    const target = this.#revision(name, service?.goal.revision ?? null);
+    if (!service || !target || this.#orders.open(name)) return null;
+    await this.#needArtifacts(target);
+    await this.#tidier.idle(name);
+    if (this.#orders.open(name)) return null;
+    const asked = { kind: 'repair', performer: SUPERVISOR, force: false, sick } as const;
+    const rollout = this.#store.openRollout(this.#newRollout(service, service.goal, target, asked));
+    this.#runs.start(rollout);
+    return rollout;
+  }
+
   async down(name: string, performer: string): Promise<Started> {
-    await this.#makeRoom(name, null);
+    await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
     const to = { ...service.goal, revision: null, replicas: 0 };
     return await this.#begin(service, to, { kind: 'down', performer });
@@ -151,21 +177,26 @@ export class Deployments {
     return this.#needRevision(name, revision);
   }
 
-  async #begin(
-    service: Pick<Service, 'name' | 'goal' | 'policy' | 'health'>,
-    to: Goal,
-    asked: Asked,
-  ): Promise<Started> {
+  async #begin(service: Subject, to: Goal, asked: Asked): Promise<Started> {
     const { name } = service;
     const target = this.#revision(name, to.revision);
     if (!asked.force && to.revision !== null && (await this.#isThere(name, service.goal, to))) {
-      this.#store.putService({ ...service, warm: this.#store.service(name)?.warm ?? null });
+      this.#store.putService({ ...service, gaveUp: null, warm: this.#store.service(name)?.warm ?? null });
       return { kind: 'unchanged', service: name, revision: to.revision };
     }
-    await this.#tidier.idle(name);
+    // The supervisor may have begun a repair meanwhile.
+    do await this.#makeRoom(name, asked.performer, null);
+    while (this.#orders.open(name));
+    this.#forgive(name);
     const rollout = this.#store.openRollout(this.#newRollout(service, to, target, asked));
     this.#runs.start(rollout);
     return { kind: 'rollout', rollout };
+  }
+
+  /** Who begins a rollout has looked: repairs begin anew after it. */
+  #forgive(name: string): void {
+    const service = this.#store.service(name);
+    if (service?.gaveUp) this.#store.putService({ ...service, gaveUp: null });
   }
 
   #newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
@@ -173,10 +204,10 @@ export class Deployments {
   }
 
   #newRollout(
-    { name, goal: from, policy, health }: Pick<Service, 'name' | 'goal' | 'policy' | 'health'>,
+    { name, goal: from, policy, health, supervision }: Subject,
     to: Goal,
     target: Revision | null,
-    { kind, performer, force = false, among = [] }: Asked,
+    { kind, performer, force = false, among = [], sick = [] }: Asked,
   ): NewRollout {
     const now = this.#parts.clock.now();
     const source = this.#revision(name, from.revision);
@@ -189,6 +220,7 @@ export class Deployments {
       strategy: choose(policy.strategy, kind, source, target),
       policy: isByConfig(kind) ? policy : ungated(policy),
       health,
+      supervision,
       direction: 'forward',
       state: 'open',
       reason: null,
@@ -197,6 +229,7 @@ export class Deployments {
       endedAt: null,
       launches: 0,
       renew: force ? now : null,
+      sick,
       among,
       ending: null,
       heard: 0,
@@ -261,16 +294,19 @@ export class Deployments {
   }
 
   /**
-   * Waits until a rollout of the service may begin, having the one that is under way end where somebody supersedes it.
+   * Waits until a rollout of the service may begin, having the one that is under way end where somebody supersedes it. A repair
+   * always gives way: nobody is to be locked out by one.
+   *
    * Returns the revisions that its instances may be of.
    * @throws UD_LOCKED
    */
-  async #makeRoom(name: string, superseder: string | null): Promise<number[]> {
+  async #makeRoom(name: string, performer: string, superseder: string | null): Promise<number[]> {
     const among: number[] = [];
     await this.#tidier.idle(name);
     for (let holder = this.#orders.open(name); holder; holder = this.#orders.open(name)) {
-      if (superseder === null) throw locked(holder);
-      this.#orders.give(holder, { event: 'ordered', how: 'supersede', by: superseder });
+      const by = superseder ?? (holder.kind === 'repair' ? performer : null);
+      if (by === null) throw locked(holder);
+      this.#orders.give(holder, { event: 'ordered', how: 'supersede', by });
       await this.#runs.ended(holder.id);
       if (this.#store.rollout(holder.id)?.state === 'open') throw locked(holder);
       among.push(...holder.among, ...(holder.to.revision === null ? [] : [holder.to.revision]));
@@ -306,7 +342,11 @@ interface Asked {
   /** replace the instances whatever they run */
   force?: boolean;
   among?: number[];
+  sick?: Sick[];
 }
+
+/** What a rollout is of. */
+type Subject = Pick<Service, 'name' | 'goal' | 'policy' | 'health' | 'supervision'>;
 
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };

@@ -2,13 +2,16 @@ import { z } from 'zod';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
+import type { GaveUp } from '../domain/restraint.ts';
 import type { RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { Standing } from '../domain/standing.ts';
+import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
+import { supervisionPolicy } from './supervision-message.ts';
 
 /** What goes over the API, checked where it comes in. */
 
@@ -78,6 +81,7 @@ export const deployRequest = z.strictObject({
   traffic: trafficPolicy,
   policy: rolloutPolicy,
   health,
+  supervision: supervisionPolicy,
   performer,
   gitCommit: z.string().max(100).nullable(),
   /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */
@@ -171,6 +175,12 @@ export interface ServiceStatus {
   failures: number;
   held: number;
   instances: InstanceStatus[];
+  /** instances that the supervisor has found sick, and has not replaced yet */
+  sick: { instance: string; cause: Cause; sentence: string }[];
+  /** instances that are kept, stopped, to be looked at */
+  frozen: string[];
+  /** why the supervisor repairs it no more; null: it does, or was told not to */
+  gaveUp: GaveUp | null;
   /** the rollout under way */
   open: Rollout | null;
   /** instances of another revision that are kept without traffic, to go back to quickly; `until`: epoch milliseconds */

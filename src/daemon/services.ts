@@ -12,6 +12,8 @@ import { needService } from './refusals.ts';
 const RECENT = 10;
 /** Entries of the journal, and rollouts, that are told of. */
 const ENTRIES = 1000;
+/** Of those, the ones in which it is looked who is sick. */
+const RECENT_ENTRIES = 300;
 const ROLLOUTS = 100;
 
 /** What there is to see of the services: what runs now, and what was. */
@@ -63,6 +65,11 @@ export class Services {
       failures,
       held,
       instances,
+      sick: sickIn(this.#store.audit(name, RECENT_ENTRIES), instances),
+      frozen: machines
+        .filter(({ spec, state }) => spec.service === name && state === 'frozen')
+        .map(({ spec }) => spec.id),
+      gaveUp: service?.gaveUp ?? null,
       open,
       warm: this.#warm(service),
     };
@@ -86,4 +93,16 @@ export class Services {
     const revision = warm && this.#store.rollout(warm.rollout)?.from.revision;
     return warm && revision ? { revision, until: warm.until } : null;
   }
+}
+
+/** Those of the instances that are sick by the journal's last word on them. */
+function sickIn(entries: JournalEntry[], instances: InstanceStatus[]): ServiceStatus['sick'] {
+  const found = new Map<string, ServiceStatus['sick'][number]>();
+  for (const entry of entries) {
+    if (entry.event === 'recovered') found.delete(entry.instance);
+    if (entry.event !== 'sick') continue;
+    const { instance, cause, sentence } = entry;
+    found.set(instance, { instance, cause, sentence });
+  }
+  return [...found.values()].filter(({ instance }) => instances.some(({ id }) => id === instance));
 }

@@ -1,7 +1,9 @@
 import { strategies } from '../../strategies/index.ts';
-import { STRATEGIES, type StrategyName } from '../domain/policy.ts';
+import { type OurStrategy, STRATEGIES, type StrategyName } from '../domain/policy.ts';
 import type { Strategy } from '../domain/strategy.ts';
 import { UnideployError } from '../errors.ts';
+
+const OURS: readonly OurStrategy[] = [...STRATEGIES, 'repair'];
 
 /**
  * The strategy of that name, or the one that a module exports as its default: `{ name, next }`, see strategies/README.md.
@@ -9,7 +11,7 @@ import { UnideployError } from '../errors.ts';
  * @throws UD_STRATEGY
  */
 export async function strategyOf(name: StrategyName): Promise<Strategy> {
-  const ours = STRATEGIES.find((known) => known === name);
+  const ours = OURS.find((known) => known === name);
   if (ours) return strategies[ours];
   const loaded: { default?: Partial<Strategy> } = await import(name).catch((error: Error) => {
     throw broken(name, error.message);

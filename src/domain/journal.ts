@@ -3,6 +3,7 @@ import type { Action } from './action.ts';
 import type { Measured } from './analysis.ts';
 import type { HookPoint } from './hooks.ts';
 import type { RolloutKind, Verdict } from './rollout.ts';
+import type { Cause, Treatment } from './supervision.ts';
 
 /** What was found at an instance when it failed, for whoever has to understand it. */
 export interface Evidence {
@@ -42,6 +43,24 @@ export type Happening =
   | { event: 'paused'; by: string }
   | { event: 'resumed'; by: string }
   | { event: 'ordered'; how: 'abort' | 'supersede' | 'promote' | 'promote-full'; by: string }
+  /**
+   * the supervisor has found something wrong with an instance; `sentence` follows its name
+   * `machine`: what QEMU said of it; `dump`: the file that has its memory
+   */
+  | {
+      event: 'sick';
+      instance: string;
+      cause: Cause;
+      sentence: string;
+      treatment: Treatment;
+      machine: string | null;
+      dump: string | null;
+      evidence: Evidence | null;
+    }
+  /** a sick instance is well again, before anything was done to it */
+  | { event: 'recovered'; instance: string }
+  /** the service is not repaired any more until a person has begun a rollout of it */
+  | { event: 'supervision-stopped'; why: string }
   | { event: 'rollback-started'; to: number | null; reason: ErrorReport; evidence: Evidence | null }
   | {
       event: 'rollout-finished';

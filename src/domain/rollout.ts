@@ -1,13 +1,15 @@
 import type { ErrorReport } from '../errors.ts';
 import type { GateState } from './gate.ts';
 import type { HealthPolicy, RolloutPolicy, StrategyName } from './policy.ts';
+import type { Sick } from './repair.ts';
+import type { SupervisionPolicy } from './supervision.ts';
 import type { TrafficPolicy } from './traffic.ts';
 
 /** `rolled-back`: by itself; `aborted`: because somebody said so; both serve the old revision. `superseded`: another took over. */
 export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted' | 'superseded';
 
-/** What somebody asked for. */
-export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down';
+/** What somebody asked for; `repair`: the supervisor. */
+export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down' | 'repair';
 
 /** Whether such a rollout moves by the policy of a config. The others stand at no gate, and the service keeps the policy that it has. */
 export function isByConfig(kind: RolloutKind): boolean {
@@ -34,6 +36,7 @@ export interface Rollout {
   strategy: StrategyName;
   policy: RolloutPolicy;
   health: HealthPolicy;
+  supervision: SupervisionPolicy;
   /** `back` once it has failed and is undoing itself */
   direction: 'forward' | 'back';
   state: 'open' | Verdict;
@@ -48,6 +51,8 @@ export interface Rollout {
   launches: number;
   /** instances launched before are replaced, also those of the target, epoch milliseconds; null: none */
   renew: number | null;
+  /** the instances that a repair is about */
+  sick: Sick[];
   /** further revisions that instances may be of: those of rollouts that this one took over from */
   among: number[];
   /** the gates that it has come to in its present direction, by their keys */
@@ -83,6 +88,11 @@ export function underWay(
 
 export function goal(rollout: Rollout): Goal {
   return rollout.direction === 'forward' ? rollout.to : rollout.from;
+}
+
+/** Whether nothing of before is left: what is kept as evidence goes too. */
+export function endsAll(rollout: Rollout): boolean {
+  return goal(rollout).revision === null || (rollout.direction === 'forward' && rollout.renew !== null);
 }
 
 /** How a rollout that has reached its goal ends: going back to nothing is no rescue. */

@@ -2,6 +2,7 @@ import type { Action } from './action.ts';
 import type { Gate } from './gate.ts';
 import type { HealthPolicy, RolloutPolicy } from './policy.ts';
 import type { ObservedPool } from './pool.ts';
+import type { Sick } from './repair.ts';
 import type { Difference } from './revision.ts';
 
 /** What a strategy may know of the rollout it decides for. On the way back, `target` is the revision to go back to. */
@@ -23,6 +24,8 @@ export interface RolloutView {
   since: number;
   /** instances of the target that were launched before are replaced all the same, epoch milliseconds; null: none */
   renew: number | null;
+  /** the instances that a repair is about; in every other rollout none */
+  sick: readonly Sick[];
   /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
   passed: Readonly<Record<string, number>>;
   /** ids for the instances to be launched next, never used before */

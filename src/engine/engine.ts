@@ -8,6 +8,7 @@ import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { proofs } from '../domain/revision.ts';
 import {
+  endsAll,
   goal,
   overdue,
   type Rollout,
@@ -175,6 +176,7 @@ class Run {
       this.#rollout.service,
       candidatesOf(this.#rollout, this.#parts.store),
       acting,
+      endsAll(this.#rollout) ? 'as stopped' : 'left out',
     );
     const unseen = [...acting].filter(
       ([id, kind]) => kind === 'launch' && !pool.instances.some((i) => i.id === id),

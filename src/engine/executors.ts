@@ -1,9 +1,10 @@
 import type { Action } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
+import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
 import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { AttachedVolume, Endpoint, VirtualMachine } from '../hypervisor/port.ts';
+import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
 import type { Senses } from './observe.ts';
 
 export interface Task extends Senses {
@@ -76,9 +77,32 @@ async function retire(
   { instance }: { instance: string },
   { hypervisor, routing, rollout }: Task,
 ): Promise<void> {
-  await routing.drop(rollout.service, instance);
-  await hypervisor.stop(instance, rollout.policy.stop);
+  const { service, policy } = rollout;
+  const sick = rollout.sick.find((each) => each.instance === instance);
+  const freezes = sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
+  // One that is kept keeps its connections: what waits there for an answer would wait in vain.
+  if (freezes) await routing.drained(service, instance, 0);
+  await routing.drop(service, instance);
+  if (freezes) return await freeze(hypervisor, service, instance);
+  const grace = sick && !mayFinish(sick) ? Math.min(policy.stop, HOPELESS_GRACE) : policy.stop;
+  await hypervisor.stop(instance, grace);
   await hypervisor.remove(instance);
+}
+
+/** Of one whose process is gone nothing is left that its console and its journal do not tell. */
+async function isThere(hypervisor: Hypervisor, instance: string): Promise<boolean> {
+  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === instance);
+  return machine !== undefined && machine.state !== 'stopped';
+}
+
+/** Keeps the guest as it stands. One of a service is kept: each holds its memory. */
+async function freeze(hypervisor: Hypervisor, service: string, instance: string): Promise<void> {
+  await hypervisor.freeze(instance);
+  for (const { spec, state } of await hypervisor.list()) {
+    if (spec.service !== service || state !== 'frozen' || spec.id === instance) continue;
+    await hypervisor.stop(spec.id, 0);
+    await hypervisor.remove(spec.id);
+  }
 }
 
 async function shift({ weights }: { weights: Record<string, number> }, task: Task): Promise<void> {

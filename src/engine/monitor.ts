@@ -8,6 +8,8 @@ import { Signal } from './signal.ts';
 
 /** How often an instance is asked that has not been healthy yet, in ms: often enough to be quick, and no load. */
 const STARTING_INTERVAL = 200;
+/** How often it is looked whether one in doubt is to be asked again, ms; it is asked four times in an interval at most. */
+const IN_DOUBT_TICK = 50;
 /** Bounds of the tight polling after a volume was attached, in ms: frequent polls cost an emulated guest its CPU. */
 const FIRST_POLL = 8;
 const SLOWEST_POLL = 100;
@@ -20,6 +22,8 @@ export class Monitor {
   readonly #policyOf: (service: string) => HealthPolicy | null;
   readonly #readings = new Map<string, Reading>();
   readonly #asking = new Set<string>();
+  /** when each was last asked, epoch milliseconds */
+  readonly #askedAt = new Map<string, number>();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #wake = new Signal();
   #stopped = false;
@@ -43,7 +47,7 @@ export class Monitor {
     while (!this.#stopped) {
       const machines = await this.#hypervisor.list().catch(() => null);
       if (machines) this.#askAll(machines);
-      await this.#wake.wait(this.#clock, STARTING_INTERVAL);
+      await this.#wake.wait(this.#clock, this.#anyInDoubt() ? IN_DOUBT_TICK : STARTING_INTERVAL);
     }
     unsubscribe();
   }
@@ -102,21 +106,36 @@ export class Monitor {
 
   #askAll(machines: VirtualMachine[]): void {
     const known = new Set(machines.map(({ spec }) => spec.id));
-    for (const id of this.#readings.keys()) if (!known.has(id)) this.#readings.delete(id);
+    for (const id of this.#readings.keys()) {
+      if (known.has(id)) continue;
+      this.#readings.delete(id);
+      this.#askedAt.delete(id);
+    }
     for (const machine of machines) {
       const { id, service } = machine.spec;
       const policy = this.#policyOf(service);
       if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy))
         continue;
       this.#asking.add(id);
-      void this.ask(machine, policy).finally(() => this.#asking.delete(id));
+      this.#askedAt.set(id, this.#clock.now());
+      void this.ask(machine, policy).finally(() => {
+        this.#asking.delete(id);
+        if (isInDoubt(this.reading(id))) this.#wake.raise();
+      });
     }
   }
 
   #isDue(id: string, policy: HealthPolicy): boolean {
-    const { health, at } = this.reading(id);
-    const interval = health === 'healthy' ? policy.interval : Math.min(policy.interval, STARTING_INTERVAL);
-    return this.#clock.now() - at >= interval;
+    const reading = this.reading(id);
+    const now = this.#clock.now();
+    if (isInDoubt(reading)) return now - (this.#askedAt.get(id) ?? 0) >= policy.interval / 4;
+    const interval =
+      reading.health === 'healthy' ? policy.interval : Math.min(policy.interval, STARTING_INTERVAL);
+    return now - reading.at >= interval;
+  }
+
+  #anyInDoubt(): boolean {
+    return [...this.#readings.values()].some(isInDoubt);
   }
 
   #record(id: string, answers: Answers, policy: HealthPolicy): void {
@@ -128,6 +147,11 @@ export class Monitor {
       JSON.stringify(before.last?.bodies) === JSON.stringify(answers.bodies);
     if (!same) for (const listener of this.#listeners) listener(id);
   }
+}
+
+/** It was healthy, and its last answer was bad: whether it is sick is to be known soon. */
+function isInDoubt({ health, last }: Reading): boolean {
+  return health === 'healthy' && last?.healthy === false;
 }
 
 function paths({ checks, volumes }: InstanceSpec): { healthPath: string; probePaths: string[] } {

@@ -17,16 +17,18 @@ export interface Senses {
  *
  * @param candidates revisions that an instance may be of, the target first; of two that are alike the first counts
  * @param acting the actions under way, by instance, as they were before anything was looked at
+ * @param frozen those that are kept as evidence are members of no pool; who takes everything down sees them all the same
  */
 export async function observe(
   { hypervisor, routing, monitor }: Senses,
   service: string,
   candidates: Revision[],
   acting: ReadonlyMap<string, Action['kind']>,
+  frozen: 'left out' | 'as stopped' = 'left out',
 ): Promise<ObservedPool> {
   const [machines, table] = await Promise.all([hypervisor.list(), routing.status(service)]);
   const instances = machines
-    .filter(({ spec }) => spec.service === service)
+    .filter(({ spec, state }) => spec.service === service && (state !== 'frozen' || frozen === 'as stopped'))
     .map((machine): ObservedInstance => {
       const { id, launchedAt } = machine.spec;
       const revision = candidates.find((candidate) => isOf(machine, candidate));
@@ -34,12 +36,11 @@ export async function observe(
       const route = table?.routes.find(({ instance }) => instance === id);
       return {
         id,
-        // one that has stopped does not say any more which volumes it had: the table knows what it served
-        revision: (machine.state === 'stopped' ? route?.revision : undefined) ?? revision?.number ?? null,
+        revision: revisionOf(machine, revision, route),
         verified: revision !== undefined && proven(proofs(revision), bodies),
         health,
         healthySince: health === 'healthy' ? since : null,
-        state: isOver(machine) ? 'stopped' : machine.state,
+        state: machine.state === 'frozen' || isOver(machine) ? 'stopped' : machine.state,
         launchedAt,
         weight: route?.weight ?? 0,
         routed: route !== undefined,
@@ -51,6 +52,19 @@ export async function observe(
     })
     .sort((a, b) => a.launchedAt - b.launchedAt || (a.id < b.id ? -1 : 1));
   return { instances, hold: table?.hold ?? false };
+}
+
+/**
+ * One that has stopped does not say any more which volumes it had, nor does one whose monitor is silent where nobody has asked
+ * it before: the table knows what it served.
+ */
+function revisionOf(
+  { state, runState }: VirtualMachine,
+  seen: Revision | undefined,
+  route: { revision: number } | undefined,
+): number | null {
+  if (state === 'stopped') return route?.revision ?? seen?.number ?? null;
+  return seen?.number ?? (runState === null ? route?.revision : null) ?? null;
 }
 
 /** Run states that a guest does not come back from; its process is kept, as evidence. */

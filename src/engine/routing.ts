@@ -1,5 +1,5 @@
 import { canonical } from '../domain/revision.ts';
-import type { DataPlane, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
+import type { DataPlane, Figures, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
 import type { RolloutStore } from '../store/port.ts';
 
 /** How a service is reached, whatever its routes are. */
@@ -82,6 +82,11 @@ export class Routing {
   /** While held, new requests of the service wait in the data plane. */
   async hold(service: string, hold: boolean): Promise<void> {
     await this.#edit(service, (table) => ({ ...table, hold }));
+  }
+
+  /** What was counted of each instance. */
+  async figures(service: string): Promise<Figures[]> {
+    return await this.#dataPlane.figures(service);
   }
 
   async drained(service: string, instance: string, deadline: number): Promise<{ cut: number }> {

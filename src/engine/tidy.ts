@@ -42,8 +42,9 @@ export class Tidier {
     const { hypervisor, routing, store } = this.#parts;
     const { name, goal } = service;
     const table = await routing.status(name);
-    const isWarm = ({ spec }: VirtualMachine) =>
+    const isWarm = ({ spec, state }: VirtualMachine) =>
       spec.service === name &&
+      state !== 'frozen' &&
       (table?.routes.find(({ instance }) => instance === spec.id)?.weight ?? 0) === 0 &&
       table?.routes.find(({ instance }) => instance === spec.id)?.revision !== goal.revision;
     const machines = (await hypervisor.list()).filter(isWarm);

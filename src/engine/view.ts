@@ -7,7 +7,7 @@ type Revisions = Pick<RolloutStore, 'revision'>;
 
 /** What a strategy is told of a rollout. */
 export function viewOf(rollout: Rollout, store: Revisions): RolloutView {
-  const { id, service, policy, health, since, launches, direction, from, renew, gates } = rollout;
+  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
   const { revision, replicas } = goal(rollout);
   return {
     target: revision,
@@ -20,6 +20,7 @@ export function viewOf(rollout: Rollout, store: Revisions): RolloutView {
     change: changeOf(rollout, store),
     since,
     renew: direction === 'forward' ? renew : null,
+    sick,
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),

@@ -1,4 +1,5 @@
 import type { CodeVolume, Digest, RevisionSpec } from '../domain/revision.ts';
+import type { Vitals } from '../domain/supervision.ts';
 
 /** Everything a hypervisor needs to start one instance. Written into its run directory, so that it can be adopted. */
 export interface InstanceSpec extends RevisionSpec {
@@ -16,8 +17,11 @@ export interface InstanceSpec extends RevisionSpec {
 /** One instance as it really is, from its process, its monitor and its run directory. */
 export interface VirtualMachine {
   spec: InstanceSpec;
-  /** `starting` until its monitor answers; `stopped` when the process is gone and only the run directory is left */
-  state: 'starting' | 'running' | 'stopped';
+  /**
+   * `starting` until its monitor answers; `stopped` when the process is gone and only the run directory is left; `frozen`: it
+   * is no member of a pool any more, and kept to be looked at, with its process or without
+   */
+  state: 'starting' | 'running' | 'stopped' | 'frozen';
   /** QEMU's own word (`running`, `paused`, `guest-panicked`, …), null while unknown. Proves no health. */
   runState: string | null;
   /** where the application's port is reached from this host; null until known */
@@ -53,6 +57,15 @@ export interface Hypervisor {
   replaceVolume(id: string, from: AttachedVolume, to: CodeVolume): Promise<void>;
   /** Powers the guest down, forces it after `graceMs`, and resolves when the process is gone. */
   stop(id: string, graceMs: number): Promise<void>;
+  /** Stops the guest where it is, for good, and keeps it as evidence until it is stopped and removed. */
+  freeze(id: string): Promise<void>;
+  /**
+   * Writes the guest's memory to a file, in which it stands still meanwhile; keeps at most `limit` MiB of all such files, the
+   * newest. Null: it has no memory any more, or more than that. UD_QMP when QEMU cannot.
+   */
+  dump(id: string, limit: number): Promise<string | null>;
+  /** What is known of the machine beside what runs; takes no longer than `list`. */
+  vitals(id: string): Promise<Vitals>;
   /** Forgets a stopped machine: its run directory goes. */
   remove(id: string): Promise<void>;
   /** The last lines of the guest's console, also of a guest that was removed not long ago. */

@@ -1,16 +1,21 @@
 import { NO_GATES, type RolloutPolicy } from '../domain/policy.ts';
 import { type Goal, type Rollout, underWay } from '../domain/rollout.ts';
+import { DEFAULT_SUPERVISION } from '../domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../domain/traffic.ts';
 import type { RoutingTable } from '../proxy/port.ts';
 import type { Service } from './port.ts';
 
 /** What stores of earlier versions did not say yet, filled in with what was so then. */
 
-const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0 };
+const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [] };
+
+const SUPERVISED = { supervision: DEFAULT_SUPERVISION };
 
 export function readService(service: Service): Service {
   return {
+    ...SUPERVISED,
     ...service,
+    gaveUp: service.gaveUp ?? null,
     goal: readGoal(service.goal),
     policy: readPolicy(service.policy),
     warm: service.warm ?? null,
@@ -20,6 +25,7 @@ export function readService(service: Service): Service {
 export function readRollout(rollout: Rollout): Rollout {
   return {
     ...NOTHING_ORDERED,
+    ...SUPERVISED,
     ...underWay(rollout.since),
     ...rollout,
     from: readGoal(rollout.from),

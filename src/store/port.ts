@@ -1,7 +1,9 @@
 import type { Happening, JournalEntry, OrderEntry } from '../domain/journal.ts';
 import type { HealthPolicy, RolloutPolicy } from '../domain/policy.ts';
+import type { GaveUp } from '../domain/restraint.ts';
 import type { Pin, Revision, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { SupervisionPolicy } from '../domain/supervision.ts';
 import type { RoutingTable } from '../proxy/port.ts';
 
 /** What a service was last told to be. */
@@ -11,6 +13,9 @@ export interface Service {
   goal: Goal;
   policy: RolloutPolicy;
   health: HealthPolicy;
+  supervision: SupervisionPolicy;
+  /** why it is repaired no more, until a person has begun a rollout; null: it is */
+  gaveUp: GaveUp | null;
   /** the instances that the last rollout has left without traffic, to go back to quickly, are kept so long; null: none */
   warm: Warm | null;
 }

@@ -170,16 +170,25 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
     closeRollout(rollout, happening, leaves) {
-      const { id, kind, service, policy, health, to, endedAt, state } = rollout;
+      const { id, kind, service, policy, health, supervision, to, endedAt, state } = rollout;
       db.transaction(() => {
         updateRollout(rollout);
         append(rollout, endedAt ?? rollout.since, happening);
-        if (state !== 'succeeded') return;
+        // A repair makes the service what it is already.
+        if (state !== 'succeeded' || kind === 'repair') return;
         const warm = leaves && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
         const own = isByConfig(kind)
           ? null
           : body(readService, 'select body from services where name = ?', service);
-        putService({ name: service, goal: to, policy: own?.policy ?? policy, health, warm });
+        putService({
+          name: service,
+          goal: to,
+          policy: own?.policy ?? policy,
+          health,
+          supervision: own?.supervision ?? supervision,
+          gaveUp: own?.gaveUp ?? null,
+          warm,
+        });
         sql('update revisions set stable_at = ? where service = ? and number = ?').run(
           endedAt,
           service,

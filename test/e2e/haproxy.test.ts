@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { kill, noOtherFailed, repaired } from '../support/cli/going-wrong.ts';
+import { misbehave } from '../support/cli/misbehave.ts';
 import { takeDown } from '../support/cli/take-down.ts';
 import { underLoad } from '../support/cli/under-load.ts';
 import { openWorkplace, serving, type Workplace } from '../support/cli/workplace.ts';
@@ -26,5 +28,12 @@ describe('a pool behind HAProxy', () => {
     const [outcome] = await underLoad(place, () => place.cli(['rollout']));
     expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
     expect(serving(await place.status())).toEqual(['site-3-1 3 verified', 'site-3-2 3 verified']);
+  });
+
+  it.each<[string, (instance: string) => Promise<void>]>([
+    ['hangs', (instance) => misbehave(place, instance, 'hang-after:0')],
+    ['is killed', (instance) => kill(place, instance)],
+  ])('has a guest replaced that %s, and no other request fails', async (_what, befall) => {
+    noOtherFailed(await repaired(place, befall, 60_000));
   });
 });

@@ -48,6 +48,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     change: 'image',
     since: 1000,
     renew: null,
+    sick: [],
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
     freshId: (ordinal) => `new-${ordinal + 1}`,
     ...changes,

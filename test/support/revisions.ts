@@ -1,6 +1,7 @@
 import { type HealthPolicy, NO_GATES, type RolloutPolicy } from '../../src/domain/policy.ts';
 import type { Revision } from '../../src/domain/revision.ts';
 import { type Goal, type Rollout, underWay } from '../../src/domain/rollout.ts';
+import { DEFAULT_SUPERVISION } from '../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
 
 const LISTEN = { host: '127.0.0.1', port: 0 };
@@ -84,6 +85,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     strategy: 'rolling',
     policy: POLICY,
     health: HEALTH,
+    supervision: DEFAULT_SUPERVISION,
     direction: 'forward',
     state: 'open',
     reason: null,
@@ -93,6 +95,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     endedAt: null,
     launches: 0,
     renew: null,
+    sick: [],
     among: [],
     ending: null,
     heard: 0,

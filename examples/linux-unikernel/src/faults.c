@@ -9,7 +9,7 @@
 
 static const char *const names[FAULTS] = {
     "never-healthy", "dies-after", "unhealthy-after", "slow", "errors", "hang-after",
-    "panic-after", "oom-after", "ignore-volumes", "keep-volume",
+    "panic-after", "oom-after", "ignore-volumes", "keep-volume", "leak",
 };
 
 static struct {
@@ -99,9 +99,15 @@ bool fault_error_now(void)
     return true;
 }
 
+/* A leak takes little and often: its curve is even, and no answer waits for it. */
+enum { LEAK_EVERY = 100 };
+static int64_t next_leak;
+
 int64_t faults_deadline(void)
 {
     int64_t soonest = earlier(earlier(due(DIES_AFTER), due(HANG_AFTER)), earlier(due(PANIC_AFTER), due(OOM_AFTER)));
+    if (fault_on(LEAK))
+        soonest = earlier(soonest, next_leak);
     int64_t unhealthy = due(UNHEALTHY_AFTER);
     return unhealthy > now_ms() ? earlier(soonest, unhealthy) : soonest;
 }
@@ -114,6 +120,16 @@ static void eat_all_memory(void)
         if (piece != MAP_FAILED)
             memset(piece, 1, 1 << 20);
     }
+}
+
+/* KiB a second, in steps; what is taken is never given back. */
+static void leak(int64_t now)
+{
+    size_t size = (size_t)fault_value(LEAK) * 1024 * LEAK_EVERY / 1000;
+    char *piece = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (piece != MAP_FAILED)
+        memset(piece, 1, size);
+    next_leak = now + LEAK_EVERY;
 }
 
 static void panic(void)
@@ -145,6 +161,8 @@ void faults_tick(void)
         say("eats all memory: fault oom-after:%ld", fault_value(OOM_AFTER));
         eat_all_memory();
     }
+    if (fault_on(LEAK) && next_leak <= now)
+        leak(now);
     if (fault_unhealthy() != told) {
         told = !told;
         program_tell_health();

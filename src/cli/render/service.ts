@@ -4,11 +4,12 @@ import { goal, type Rollout } from '../../domain/rollout.ts';
 import type { TrafficPolicy } from '../../domain/traffic.ts';
 import { standsAt } from './standing.ts';
 import { table } from './table.ts';
-import { named, seconds } from './words.ts';
+import { named, repairedNoMore, seconds } from './words.ts';
 
 /** A service as it is now: a line for it, some for its rollout under way and for what is kept warm, and its instances. */
 export function describeService(status: ShownService): string {
   const { name, goal, listen, traffic, instances, requests, failures, held, open, warm } = status;
+  const { sick, frozen, gaveUp } = status;
   const serving = instances.filter((one) => isAvailable(one) && one.usable !== false).length;
   const address = listen && traffic ? url(traffic, listen) : 'no listener';
   const revision = goal.revision === null ? 'no revision yet' : `revision ${goal.revision}`;
@@ -18,7 +19,15 @@ export function describeService(status: ShownService): string {
   const stands = status.standing ? standsAt(status.standing) : '';
   const still = stands === '' ? [] : [`  ${stands}`];
   const kept = warm ? [`  ${keptWarm(warm)}`] : [];
-  return [head, ...under, ...still, ...kept, table(HEAD, instances.map(row))].join('\n');
+  const wrong = sick.map(({ instance, sentence, cause }) => `  ${instance} ${sentence} (${cause})`);
+  const stopped = gaveUp ? [`  ${repairedNoMore(gaveUp.why)}`] : [];
+  const iced = frozen.map((instance) => `  ${keptFrozen(instance)}`);
+  const lines = [...under, ...still, ...kept, ...wrong, ...stopped, ...iced];
+  return [head, ...lines, table(HEAD, instances.map(row))].join('\n');
+}
+
+function keptFrozen(instance: string): string {
+  return `${instance} is frozen, to be looked at by debug.sock in its run directory; unideploy restart or down ends it`;
 }
 
 function keptWarm({ revision, until }: NonNullable<ShownService['warm']>): string {

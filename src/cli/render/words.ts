@@ -46,6 +46,14 @@ function tell(entry: JournalEntry): string | null {
       return `resumed by ${entry.by}`;
     case 'ordered':
       return `${ORDERS[entry.how]} by ${entry.by}`;
+    case 'sick': {
+      const dump = entry.dump === null ? '' : `; its memory is in ${entry.dump}`;
+      return `${entry.instance} ${entry.sentence} (${entry.cause}: ${entry.treatment})${dump}`;
+    }
+    case 'recovered':
+      return `${entry.instance} is well again`;
+    case 'supervision-stopped':
+      return repairedNoMore(entry.why);
     case 'rollback-started': {
       const to = entry.to === null ? 'to nothing, for nothing ran before' : `to revision ${entry.to}`;
       return `going back ${to}: ${oneLine(entry.reason)}`;
@@ -55,6 +63,11 @@ function tell(entry: JournalEntry): string | null {
         ? null
         : 'unverified: the application cannot tell its revision';
   }
+}
+
+/** What the supervisor has given up, and how it goes on. */
+export function repairedNoMore(why: string): string {
+  return `repaired no more: ${why}. Next: find out why (unideploy audit), then unideploy restart or unideploy rollback`;
 }
 
 const ORDERS = {
@@ -92,7 +105,8 @@ export function evidenceLines({ instance, lastAnswer, answers, console }: Eviden
 export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
   let told = '';
   return (entry) => {
-    if (entry.event !== 'rollback-started' && entry.event !== 'rollout-finished') return null;
+    if (entry.event !== 'sick' && entry.event !== 'rollback-started' && entry.event !== 'rollout-finished')
+      return null;
     const found = JSON.stringify(entry.evidence);
     if (found === told) return null;
     told = found;

@@ -159,6 +159,8 @@ function extras({ profile }: Machine): string[] {
     // Re-seeds Linux when a machine was copied from another's memory.
     ...device({ driver: 'vmgenid', id: 'generation', guid: 'auto' }),
     ...(profile === 'linux' ? device({ driver: 'pvpanic-pci', id: 'panic' }) : []),
+    // Never inflated: its statistics tell how much memory the guest has left.
+    ...(profile === 'nanos' ? [] : device({ driver: 'virtio-balloon-pci', id: 'balloon' })),
   ];
 }
 

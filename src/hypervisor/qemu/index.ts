@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
@@ -11,11 +11,13 @@ import { type Attachment, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
+import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
 import { limitsOf } from './limits.ts';
 import { Machine } from './machine.ts';
 import { startProcess, stopProcess } from './process.ts';
+import { stopGuest } from './qmp/commands.ts';
 import { lend, takeBack } from './reach.ts';
 import {
   clearTraces,
@@ -218,6 +220,25 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.disconnect();
       });
     },
+
+    async freeze(id) {
+      const machine = await need(id);
+      await machine.exclusively(async () => {
+        // Written first: a controller that dies between the two leaves no half of a pool member.
+        machine.expectCommand();
+        await writeFile(machine.directory.frozen, '');
+        const session = await machine.connect(2_000).catch(() => null);
+        if (session) await stopGuest(session, 2_000).catch(() => {});
+        machine.volumesChanged();
+      });
+    },
+
+    async dump(id, limit) {
+      const machine = await find(id);
+      return (await machine?.exclusively(() => dumpMachine(machine, state, limit))) ?? null;
+    },
+
+    vitals: async (id) => (await find(id))?.vitals() ?? { exit: null, events: [], memory: null },
 
     async remove(id) {
       const directory = runDirectory(state, id);

@@ -1,11 +1,14 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Sample } from '../../domain/memory.ts';
+import type { Exit, Vitals } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
 import { commanded, type ExpectCommand } from './command.ts';
 import { attachedVolumes } from './hotplug.ts';
 import { connectMonitor } from './monitors.ts';
 import type { Ended } from './process.ts';
-import { forwardedPort, queryName, queryStatus } from './qmp/commands.ts';
+import { forwardedPort, guestMemory, pollMemory, queryName, queryStatus } from './qmp/commands.ts';
 import type { QmpEvent, QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
 import { queue, until } from './wait.ts';
@@ -15,6 +18,21 @@ const PROMPT_MS = 300;
 
 /** Events that come often and change nothing here. */
 const NOISE = new Set(['RTC_CHANGE', 'NIC_RX_FILTER_CHANGED', 'BALLOON_CHANGE', 'VSERPORT_CHANGE']);
+
+/** Events that say what became of a guest. */
+const TELLING = new Set([
+  'GUEST_PANICKED',
+  'GUEST_CRASHLOADED',
+  'STOP',
+  'SHUTDOWN',
+  'RESET',
+  'BLOCK_IO_ERROR',
+  'WATCHDOG',
+  'MEMORY_FAILURE',
+]);
+const KEPT_EVENTS = 10;
+/** How often a guest tells of its memory. */
+const POLL_SECONDS = 1;
 
 const UNKNOWN = { runState: null, endpoint: null, volumes: [] };
 
@@ -40,6 +58,11 @@ export class Machine {
   /** questions that were not answered promptly and still are open */
   #overdue = new Set<Promise<unknown>>();
   #announced = false;
+  #exit: Exit | null = null;
+  /** the last that QEMU said by itself */
+  #events: string[] = [];
+  /** the session that has been told to ask the guest for its memory */
+  #polled: QmpSession | null = null;
 
   constructor(
     spec: InstanceSpec,
@@ -59,12 +82,19 @@ export class Machine {
     // Until it answers: a slow one would be taken for one without them.
     this.#volumes = this.spec.volumes.map(({ name, digest }) => ({ name, digest }));
     const dead = new AbortController();
-    ended.then((error) => dead.abort(error));
+    this.#exit = null;
+    this.#events = [];
+    const failed = ended.then(({ error, exit }) => {
+      this.#exit = exit;
+      this.#announce();
+      dead.abort(error);
+      return error;
+    });
     try {
       await this.connect(deadlineMs, dead.signal);
     } catch (error) {
       // The monitor hangs up a moment before the process is gone and its exit code is known.
-      throw await Promise.race([ended, pause(1_000, error, { signal: dead.signal }).catch(() => ended)]);
+      throw await Promise.race([failed, pause(1_000, error, { signal: dead.signal }).catch(() => failed)]);
     }
   }
 
@@ -81,6 +111,7 @@ export class Machine {
   /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
   async observe(): Promise<VirtualMachine> {
     const { spec } = this;
+    if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
     const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look());
@@ -92,6 +123,24 @@ export class Machine {
       endpoint: this.#endpoint,
       volumes: this.#volumes,
     };
+  }
+
+  /** What is known of it beside what runs. Takes at most about PROMPT_MS. */
+  async vitals(): Promise<Vitals> {
+    const open = this.#session?.open === true && this.#overdue.size === 0;
+    const memory = open ? await this.#promptly(this.#readMemory().catch(() => null)) : null;
+    return { exit: this.#exit, events: [...this.#events], memory };
+  }
+
+  async #readMemory(): Promise<Sample | null> {
+    const session = this.#session;
+    if (session === null) return null;
+    // Each session anew: the interval stays with the device, but nobody knows what an earlier controller has set.
+    if (this.#polled !== session) {
+      this.#polled = session;
+      await pollMemory(session, POLL_SECONDS);
+    }
+    return await guestMemory(session);
   }
 
   volumesChanged(): void {
@@ -176,8 +225,12 @@ export class Machine {
     return Promise.race([question, late]).finally(() => clearTimeout(timer));
   }
 
-  #take({ name }: QmpEvent): void {
+  #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
+    if (TELLING.has(name)) {
+      const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
+      this.#events = [...this.#events, word].slice(-KEPT_EVENTS);
+    }
     if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
     this.#announce();
   }

@@ -1,6 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { confined, confinedEnvironment, type Limits, type User } from '../../confinement.ts';
 import { startDetached } from '../../detached.ts';
+import type { Exit } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { ExpectCommand } from './command.ts';
 import { lastLines } from './console.ts';
@@ -10,7 +11,7 @@ import { isExiting, isProcessOf, livingPid, type RunDirectory } from './run-dire
 import { until } from './wait.ts';
 
 /** Why a QEMU that was started here is gone; never settles while it runs. */
-export type Ended = Promise<UnideployError>;
+export type Ended = Promise<{ error: UnideployError; exit: Exit }>;
 
 /** Starts QEMU, confined, so that it outlives this process. What it says goes to qemu.log. */
 export function startProcess(
@@ -37,13 +38,15 @@ function recordPid({ pid: file }: RunDirectory, pid: number): void {
 
 async function ended(child: ReturnType<typeof startDetached>, directory: RunDirectory): Ended {
   const { exitCode, signal } = await child;
+  const exit = { code: exitCode ?? null, signal: signal ?? null };
   const line = (await lastLines(directory.log, 1).catch(() => null))?.[0];
   const how = signal === undefined ? `exit code ${exitCode ?? 'unknown'}` : signal;
-  return new UnideployError(
+  const error = new UnideployError(
     'UD_GUEST_START',
     `QEMU ended at once (${how}): ${line ?? 'it said nothing'}`,
     `read ${directory.log} and ${directory.console}`,
   );
+  return { error, exit };
 }
 
 export interface StopDeadlines {
@@ -84,7 +87,7 @@ export async function stopProcess(
 }
 
 /** Run states in which no guest hears its power button. */
-const HOPELESS = new Set(['guest-panicked', 'internal-error', 'shutdown']);
+const HOPELESS = new Set(['guest-panicked', 'internal-error', 'io-error', 'paused', 'shutdown', 'watchdog']);
 
 /** True when the process is gone; false, soon, when the monitor does not answer. */
 async function askMonitor(

@@ -28,6 +28,10 @@ export interface RunDirectory {
   endpoint: string;
   /** per-instance overlay over a root disk of the store */
   root: string;
+  /** there: the machine is frozen */
+  frozen: string;
+  /** the guest's memory while it is written */
+  memory: string;
 }
 
 /** sun_path of unix(7) holds 108 bytes, the last of them zero. */
@@ -55,6 +59,8 @@ export function runDirectory(state: string, id: string): RunDirectory {
     attachments: join(path, 'attachments.json'),
     endpoint: join(path, 'endpoint.json'),
     root: join(path, written.root),
+    frozen: join(path, 'frozen'),
+    memory: join(path, written.memory),
   };
   const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
   if (excess > 0)
@@ -67,7 +73,13 @@ export function runDirectory(state: string, id: string): RunDirectory {
 }
 
 /** Guests that a version without confinement has started keep their monitors beside the spec. */
-const WRITTEN_EARLIER = { ...WRITTEN, monitor: 'qmp.sock', spare: 'spare.sock', debug: 'debug.sock' };
+const WRITTEN_EARLIER = {
+  ...WRITTEN,
+  memory: 'memory.elf',
+  monitor: 'qmp.sock',
+  spare: 'spare.sock',
+  debug: 'debug.sock',
+};
 
 export function isOfEarlierVersion(path: string): boolean {
   return existsSync(join(path, 'spec.json')) && !existsSync(join(path, 'own'));

@@ -11,6 +11,7 @@ export const WRITTEN = {
   monitor: 'own/qmp',
   spare: 'own/spare',
   debug: 'own/debug',
+  memory: 'own/memory.elf',
   console: 'console.log',
   root: 'root.qcow2',
 } as const;

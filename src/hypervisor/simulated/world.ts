@@ -1,5 +1,6 @@
 import type { Clock } from '../../domain/clock.ts';
 import type { Answers } from '../../domain/health.ts';
+import type { Sample } from '../../domain/memory.ts';
 import { type CodeVolume, imageId } from '../../domain/revision.ts';
 import { type ErrorCode, UnideployError } from '../../errors.ts';
 import type { Prober } from '../../probe/port.ts';
@@ -17,6 +18,9 @@ export type Incident =
   | 'unplug-unacknowledged'
   | 'monitor-lost';
 
+/** What a guest may come down with while it serves. */
+export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' | 'heals';
+
 /** What things cost, in ms. */
 export interface Costs {
   spawn: number;
@@ -29,6 +33,8 @@ export interface Costs {
 const COSTS: Costs = { spawn: 50, boot: 3000, attach: 60, detach: 50, stop: 100 };
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
+/** Bytes a millisecond that a leaking guest loses. */
+const LEAK = 2_000;
 
 interface Guest {
   spec: InstanceSpec;
@@ -38,6 +44,9 @@ interface Guest {
   alive: boolean;
   volumes: AttachedVolume[];
   incident: Incident | null;
+  sickness: Exclude<Sickness, 'heals'> | null;
+  sickSince: number;
+  frozen: boolean;
   /** how often it was asked since it has booted */
   asked: number;
 }
@@ -81,9 +90,23 @@ export class SimulatedWorld {
     return { ok: this.#isHealthy(guest), digests };
   }
 
+  /** Has a guest come down with something, or get well again. */
+  befall(id: string, sickness: Sickness): void {
+    const guest = this.#guests.get(id);
+    if (!guest) return;
+    guest.sickness = sickness === 'heals' ? null : sickness;
+    guest.sickSince = this.#clock.now();
+    if (sickness === 'dies') guest.alive = false;
+    this.#happened(id);
+  }
+
   readonly prober: Prober = {
     ask: async ({ port }, { probePaths, timeout }) => {
       const guest = [...this.#guests.values()].find((candidate) => candidate.port === port);
+      if (guest?.alive && guest.sickness === 'errs') {
+        await this.#clock.sleep(2);
+        return { healthy: false, summary: '503 unhealthy', bodies: {} };
+      }
       if (!guest || !this.#isHealthy(guest) || (guest.incident === 'flaps' && guest.asked++ % 2 === 1)) {
         await this.#clock.sleep(timeout);
         return { healthy: false, summary: `no answer within ${timeout} ms`, bodies: {} };
@@ -108,8 +131,8 @@ export class SimulatedWorld {
     list: async () =>
       [...this.#guests.values()].map((guest) => ({
         spec: guest.spec,
-        state: guest.alive ? 'running' : 'stopped',
-        runState: guest.alive ? 'running' : null,
+        state: guest.frozen ? 'frozen' : guest.alive ? 'running' : 'stopped',
+        runState: guest.alive && !guest.frozen ? runStateOf(guest) : null,
         endpoint: guest.alive ? { host: 'simulated', port: guest.port } : null,
         volumes: [...guest.volumes],
       })),
@@ -142,6 +165,26 @@ export class SimulatedWorld {
       guest.alive = false;
       this.#happened(id);
     },
+    freeze: async (id) => {
+      const guest = this.#guests.get(id);
+      if (!guest) throw failure('UD_UNKNOWN_INSTANCE', `there is no ${id}`);
+      guest.frozen = true;
+      this.#happened(id);
+    },
+    dump: async (id, limit) => {
+      const guest = this.#guests.get(id);
+      return guest?.alive && guest.spec.machine.memory <= limit ? `simulated/${id}.elf` : null;
+    },
+    vitals: async (id) => {
+      const guest = this.#guests.get(id);
+      const killed = guest?.sickness === 'dies' && !guest.alive;
+      const events = guest?.sickness === 'panics' ? ['GUEST_PANICKED'] : [];
+      return {
+        exit: killed ? { code: null, signal: 'SIGKILL' } : null,
+        events,
+        memory: guest?.alive ? this.#memoryOf(guest) : null,
+      };
+    },
     remove: async (id) => {
       this.#guests.delete(id);
       this.#happened(id);
@@ -158,8 +201,18 @@ export class SimulatedWorld {
   #isHealthy(guest: Guest): boolean {
     const now = this.#clock.now();
     if (!guest.alive || now < guest.bootedAt || guest.incident === 'never-healthy') return false;
+    if (guest.frozen || (guest.sickness !== null && guest.sickness !== 'leaks')) return false;
+    if (guest.sickness === 'leaks' && this.#memoryOf(guest).available === 0) return false;
     if (guest.incident === 'hangs-after-health' && now >= guest.bootedAt + LATER) return false;
     return guest.spec.volumes.length === 0 || mounted(guest).length > 0;
+  }
+
+  /** Half of it is left to a guest that is well. */
+  #memoryOf({ spec, sickness, sickSince }: Guest): Sample {
+    const total = spec.machine.memory * 2 ** 20;
+    const at = Math.floor(this.#clock.now() / 1000) * 1000;
+    const lost = sickness === 'leaks' ? Math.max(0, at - sickSince) * LEAK : 0;
+    return { available: Math.max(0, total / 2 - lost), total, at };
   }
 
   #add(
@@ -170,7 +223,8 @@ export class SimulatedWorld {
     incident: Incident | null,
   ): Guest {
     this.know(spec.volumes);
-    const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, asked: 0 };
+    const well = { sickness: null, sickSince: 0, frozen: false, asked: 0 };
+    const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, ...well };
     this.#guests.set(spec.id, guest);
     return guest;
   }
@@ -200,6 +254,11 @@ export class SimulatedWorld {
   #happened(id: string): void {
     for (const listener of this.#listeners) listener(id);
   }
+}
+
+function runStateOf({ sickness }: Guest): string {
+  if (sickness === 'panics') return 'guest-panicked';
+  return sickness === 'stops' ? 'paused' : 'running';
 }
 
 /** What the guest serves: the newest volume of each name, or, when it can hold only one, the oldest. */

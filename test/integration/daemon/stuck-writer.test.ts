@@ -8,11 +8,20 @@ import { LeaseFiles } from '../../../src/daemon/lease-files.ts';
 import { type StatePaths, statePaths } from '../../../src/daemon/paths.ts';
 import { identityOf, isGone } from '../../../src/daemon/process-identity.ts';
 import { pastStuckWriters } from '../../../src/daemon/stuck-writer.ts';
+import { DEFAULT_SUPERVISION } from '../../../src/domain/supervision.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { goalOf, HEALTH, POLICY } from '../../support/revisions.ts';
 
 let paths: StatePaths;
-const SERVICE = { name: 'site', goal: goalOf(1, 2), policy: POLICY, health: HEALTH, warm: null };
+const SERVICE = {
+  name: 'site',
+  goal: goalOf(1, 2),
+  policy: POLICY,
+  health: HEALTH,
+  warm: null,
+  supervision: DEFAULT_SUPERVISION,
+  gaveUp: null,
+};
 
 beforeEach(async () => {
   paths = statePaths(await mkdtemp(join(tmpdir(), 'ud-stuck-')));

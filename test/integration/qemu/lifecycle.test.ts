@@ -243,3 +243,50 @@ describe('a root disk', () => {
     });
   });
 });
+
+describe('what is known of a machine that goes wrong', () => {
+  const MIB = 2 ** 20;
+
+  test('how its process ended, and what QEMU said last', async () => {
+    await hypervisor.launch(here.spec('site-4-1'));
+    const pid = Number(await readFile(runDirectory(here.state, 'site-4-1').pid, 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    const ended = async () => (await hypervisor.vitals('site-4-1')).exit !== null;
+    await eventually('its end is known', ended);
+    expect((await hypervisor.vitals('site-4-1')).exit).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(await hypervisor.dump('site-4-1', 1024)).toBeNull();
+  });
+
+  test('how much memory its guest has left, which file has it, and where it stands still', async () => {
+    const ID = 'site-4-2';
+    await hypervisor.launch(here.spec(ID));
+    await answersWith(await endpointOf(hypervisor, ID), '/.unideploy/revision', /^image-/);
+    const told = async () => (await hypervisor.vitals(ID)).memory !== null;
+    await eventually('the guest tells of its memory', told, 20_000);
+    const { memory } = await hypervisor.vitals(ID);
+    expect(memory?.available).toBeGreaterThan(10 * MIB);
+    expect(memory?.available).toBeLessThan(memory?.total ?? 0);
+    expect(memory?.total).toBeLessThanOrEqual(MACHINE.memory * MIB);
+
+    const old = join(here.state, 'dumps', 'old.elf');
+    await mkdir(join(here.state, 'dumps'), { recursive: true });
+    await writeFile(old, Buffer.alloc(MIB));
+    const file = (await hypervisor.dump(ID, MACHINE.memory)) ?? '';
+    expect(existsSync(old)).toBe(false);
+    expect((await readFile(file)).subarray(1, 4).toString()).toBe('ELF');
+    expect(await hypervisor.dump(ID, MACHINE.memory - 1)).toBeNull();
+    expect(await see(hypervisor, ID)).toMatchObject({ state: 'running', runState: 'running' });
+
+    await hypervisor.freeze(ID);
+    await hypervisor.freeze(ID);
+    expect(await see(hypervisor, ID)).toMatchObject({ state: 'frozen' });
+    await hypervisor.close();
+    hypervisor = here.hypervisor();
+    expect(await see(hypervisor, ID)).toMatchObject({ state: 'frozen' });
+    const began = Date.now();
+    await hypervisor.stop(ID, 20_000);
+    expect(Date.now() - began).toBeLessThan(5_000);
+    await hypervisor.remove(ID);
+    expect(await hypervisor.list()).not.toContainEqual(expect.objectContaining({ state: 'frozen' }));
+  });
+});

@@ -13,6 +13,7 @@ export interface Wanted {
   replicas?: number;
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
+  supervision?: Record<string, unknown>;
 }
 
 /** Short times for everything that a scenario has to wait for. */
@@ -26,7 +27,7 @@ const QUICK = {
  * by these names. Guests take orders to misbehave (`POST /.unideploy/fault/…`).
  */
 export async function prepare(place: Workplace, name: string, wanted: Wanted = {}): Promise<void> {
-  const { boot = '', fault, initrd, replicas = 2, health, rollout } = wanted;
+  const { boot = '', fault, initrd, replicas = 2, health, rollout, supervision } = wanted;
   const file = await packed(place, name, fault);
   await place.configure({
     replicas,
@@ -34,6 +35,7 @@ export async function prepare(place: Workplace, name: string, wanted: Wanted = {
     volumes: [{ file, format: 'squashfs', revision: name }],
     health: { ...QUICK.health, ...health },
     rollout: { ...QUICK.rollout, ...rollout },
+    ...(supervision === undefined ? {} : { supervision }),
   });
 }
 

@@ -45,6 +45,24 @@ describe('what happens in a rollout', () => {
       },
     ],
     ['at gate bake for 30.0 s', { event: 'gate-reached', gate: 'bake', promotable: true, ms: 30_000 }],
+    [
+      'site-1-1 does not answer: no answer within 500 ms, 3 times in a row (hung: freeze); its memory is in /s/dumps/site-1-1.elf',
+      {
+        event: 'sick',
+        instance: 'site-1-1',
+        cause: 'hung',
+        sentence: 'does not answer: no answer within 500 ms, 3 times in a row',
+        treatment: 'freeze',
+        machine: 'running',
+        dump: '/s/dumps/site-1-1.elf',
+        evidence: null,
+      },
+    ],
+    ['site-1-1 is well again', { event: 'recovered', instance: 'site-1-1' }],
+    [
+      'repaired no more: repaired 5 times within 10 min, and sick again. Next: find out why (unideploy audit), then unideploy restart or unideploy rollback',
+      { event: 'supervision-stopped', why: 'repaired 5 times within 10 min, and sick again' },
+    ],
     ['at gate pre-cutover', { event: 'gate-reached', gate: 'pre-cutover', promotable: false, ms: 0 }],
     [
       'at gate 10 per cent, which somebody has to open: unideploy promote',

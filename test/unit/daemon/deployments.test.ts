@@ -5,6 +5,7 @@ import { Orders } from '../../../src/daemon/orders.ts';
 import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
+import { DEFAULT_SUPERVISION } from '../../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
 import { Routing } from '../../../src/engine/routing.ts';
@@ -23,6 +24,7 @@ function request(traffic: TrafficPolicy, image = 'a'): DeployRequest {
     traffic,
     policy: POLICY,
     health: HEALTH,
+    supervision: DEFAULT_SUPERVISION,
     performer: 'tester',
     gitCommit: null,
     expect: null,

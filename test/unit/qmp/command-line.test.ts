@@ -60,6 +60,12 @@ test('the host port is left to the system, and a comma in a path stays a comma',
   expect(after(words(), '-name')).toEqual(['guest=/a,,b/run/site-1-1']);
 });
 
+test('guests that are known to tell of their memory have a balloon', () => {
+  const has = (profile: 'linux' | 'nanos' | 'custom') =>
+    devices(words({ machine: { ...SPEC.machine, profile } })).some(({ id }) => id === 'balloon');
+  expect([has('linux'), has('nanos'), has('custom')]).toEqual([true, false, true]);
+});
+
 test('only the Linux profile has a panic device', () => {
   const has = (profile: 'linux' | 'nanos') =>
     devices(words({ machine: { ...SPEC.machine, profile } })).some(({ driver }) => driver === 'pvpanic-pci');

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Fence } from '../../../src/domain/fence.ts';
+import { DEFAULT_SUPERVISION } from '../../../src/domain/supervision.ts';
 import type { Store } from '../../../src/store/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { goalOf, HEALTH, POLICY, revision, rollout } from '../../support/revisions.ts';
@@ -24,7 +25,15 @@ function open(token: number): Store {
 }
 
 const GOAL = goalOf(1, 2);
-const SERVICE = { name: 'site', goal: GOAL, policy: POLICY, health: HEALTH, warm: null };
+const SERVICE = {
+  name: 'site',
+  goal: GOAL,
+  policy: POLICY,
+  health: HEALTH,
+  warm: null,
+  supervision: DEFAULT_SUPERVISION,
+  gaveUp: null,
+};
 const TABLE = {
   service: 'site',
   version: 1,

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { rolloutPolicy } from '../../../src/daemon/policy-message.ts';
 import { NO_GATES } from '../../../src/domain/policy.ts';
 import { underWay } from '../../../src/domain/rollout.ts';
+import { DEFAULT_SUPERVISION } from '../../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import type { RoutingTable } from '../../../src/proxy/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
@@ -35,7 +36,15 @@ function reopened(then: (db: Database.Database) => void = () => {}) {
   const file = join(folder, 'state.db');
   const before = sqliteStore(file);
   const goal = { ...goalOf(1, 2), traffic: TRAFFIC };
-  before.putService({ name: 'site', goal, policy: POLICY, health: HEALTH, warm: null });
+  before.putService({
+    name: 'site',
+    goal,
+    policy: POLICY,
+    health: HEALTH,
+    supervision: DEFAULT_SUPERVISION,
+    gaveUp: null,
+    warm: null,
+  });
   before.openRollout(rollout(1, goal, goal));
   before.putTable(TABLE);
   before.close();
@@ -79,6 +88,16 @@ describe('a store', () => {
     for (const found of [store.rollout(1), store.openRollouts()[0], store.rollouts('site', 1)[0]])
       expect(found).toMatchObject({ from: goal, to: goal });
     expect(store.table('site')).toEqual({ ...TABLE, traffic: DEFAULT_TRAFFIC, preview: null });
+    store.close();
+  });
+
+  it('that was written before instances were supervised is read as of a service that is', () => {
+    const store = reopened((db) => {
+      db.exec("update services set body = json_remove(body, '$.supervision', '$.gaveUp')");
+      db.exec("update rollouts set body = json_remove(body, '$.supervision', '$.sick')");
+    });
+    expect(store.service('site')).toMatchObject({ supervision: DEFAULT_SUPERVISION, gaveUp: null });
+    expect(store.rollout(1)).toMatchObject({ supervision: DEFAULT_SUPERVISION, sick: [] });
     store.close();
   });
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Sample } from '../../../domain/memory.ts';
 import type { QmpSession } from './session.ts';
 import type { Frame } from './wire.ts';
 
@@ -86,6 +87,47 @@ export async function forwardedPort(session: QmpSession, guestPort: number): Pro
     if (columns[0] === 'TCP[HOST_FORWARD]' && columns[5] === String(guestPort)) return Number(columns[3]);
   }
   return null;
+}
+
+/** Has the guest tell of its memory every so many seconds. Rejects where the machine has no balloon. */
+export async function pollMemory(session: QmpSession, seconds: number): Promise<void> {
+  const property = 'guest-stats-polling-interval';
+  await session.execute('qom-set', { path: BALLOON, property, value: seconds });
+}
+
+/** What the guest last said of its memory, bytes; null: nothing yet, or nothing of use. */
+export async function guestMemory(session: QmpSession): Promise<Sample | null> {
+  const property = 'guest-stats';
+  const answer = GUEST_STATS.parse(await session.execute('qom-get', { path: BALLOON, property }));
+  const {
+    'stat-available-memory': available,
+    'stat-free-memory': free,
+    'stat-total-memory': total,
+  } = answer.stats;
+  const left = isSaid(available) ? available : free;
+  return answer['last-update'] === 0 || !isSaid(left) || !isSaid(total)
+    ? null
+    : { available: left, total, at: answer['last-update'] * 1000 };
+}
+const BALLOON = '/machine/peripheral/balloon';
+const GUEST_STATS = z.object({
+  'last-update': z.number(),
+  stats: z.record(z.string(), z.number()),
+});
+
+/** What a guest does not tell is -1, as an unsigned number of 64 bits. */
+function isSaid(value: number | undefined): value is number {
+  return value !== undefined && value >= 0 && value < 2 ** 62;
+}
+
+/** Stops the guest's processors where they are. */
+export async function stopGuest(session: QmpSession, deadlineMs?: number): Promise<void> {
+  await session.execute('stop', {}, deadlineMs);
+}
+
+/** Writes the guest's memory to a file, as an ELF core. The guest stands still meanwhile. */
+export async function dumpMemory(session: QmpSession, file: string, deadlineMs: number): Promise<void> {
+  await session.execute('dump-guest-memory', { paging: false, protocol: `file:${file}` }, deadlineMs);
 }
 
 /** Presses the guest's ACPI power button. */
