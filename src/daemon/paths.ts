@@ -1,4 +1,4 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { UnideployError } from '../errors.ts';
@@ -59,9 +59,12 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
 
 /** Makes the state folder, for its user only. @throws UD_STATE_PATH */
 export async function makeStateFolder({ root }: StatePaths): Promise<void> {
-  // Also one that was there: what is in it relies on nobody else's coming in.
-  const make = mkdir(root, { recursive: true, mode: 0o700 }).then(() => chmod(root, 0o700));
-  await make.catch((error: unknown) => {
+  const make = async () => {
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    // Also one that was there: what is in it relies on nobody else's coming in.
+    if (((await stat(root)).mode & 0o077) !== 0) await chmod(root, 0o700);
+  };
+  await make().catch((error: unknown) => {
     const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
     throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', {
       cause: error,
