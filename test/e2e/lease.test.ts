@@ -95,6 +95,33 @@ describe('a controller that is stopped in the middle of a rollout', () => {
   });
 });
 
+describe('a controller that drives HAProxy', () => {
+  it('is refused as well when it wakes, and no request fails', async () => {
+    const other = await openWorkplace();
+    onTestFinished(() => takeDown(other));
+    const late = other.start(['serve', '--proxy', 'haproxy']);
+    onTestFinished(() => end(late.pid, 'SIGKILL'));
+    const answers = async () => (await other.controllerPid().catch(() => 0)) === late.pid;
+    await eventually('the controller answers', answers, 30_000);
+    expect(await other.cli(['up'])).toMatchObject({ exitCode: 0, stderr: '' });
+    await other.configure({ rollout: { parallel: 1 } });
+    await other.publish('<h1>two</h1>\n');
+    await underLoad(other, async () => {
+      const rollout = other.start(['rollout']);
+      await eventually('it is under way', () => rollout.said().includes('swapped the volume of '), 60_000, 1);
+      end(late.pid, 'SIGSTOP');
+      await elapsed(performance.now(), 2 * LEASE.renewEvery);
+      await other.serve();
+      expect(await rollout.outcome).toMatchObject({ exitCode: 0, stderr: '' });
+      const before = await everything(other);
+      end(late.pid, 'SIGCONT');
+      expect(await late.outcome).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('UD_FENCED') });
+      expect(await everything(other)).toEqual(before);
+    });
+    expect(serving(await other.status())).toEqual(['site-1-1 2 verified', 'site-1-2 2 verified']);
+  });
+});
+
 describe('controllers that start at the same moment', () => {
   it('have one among them that holds, and the others say so', async () => {
     const other = await openWorkplace();
