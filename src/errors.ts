@@ -93,7 +93,7 @@ export function report(error: unknown): ErrorReport {
 }
 
 export function fromReport({ code, message, next }: ErrorReport): UnideployError {
-  return new UnideployError(code in ERROR_CODES ? code : 'UD_INTERNAL', message, next);
+  return new UnideployError(Object.hasOwn(ERROR_CODES, code) ? code : 'UD_INTERNAL', message, next);
 }
 
 export function exitCodeOf(error: unknown): number {

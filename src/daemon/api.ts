@@ -1,6 +1,11 @@
 import { type EventEmitter, on } from 'node:events';
 import { Readable } from 'node:stream';
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 import { z } from 'zod';
 import type { ContentStore } from '../artifact/store.ts';
 import type { JournalEntry } from '../domain/journal.ts';
@@ -55,16 +60,28 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LONGEST_NAME },
+    clientErrorHandler: (error, socket) => {
+      // Too late to say anything, or nobody is there to hear it.
+      if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+      const body = JSON.stringify({ error: notUnderstood(`this is no request: ${error.message}`) });
+      const head = `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}`;
+      socket.end(`${head}\r\nConnection: close\r\n\r\n${body}`);
+    },
+    frameworkErrors: (error, _request, reply) => {
+      void (reply as FastifyReply).code(400).send({ error: notUnderstood(error.message) });
+    },
   });
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   api.setErrorHandler((error, _request, reply) => {
-    const ours = error instanceof UnideployError;
-    return reply.code(ours ? 422 : 500).send({ error: report(error) });
+    if (error instanceof UnideployError) return reply.code(422).send({ error: report(error) });
+    // The server's own refusals: a body that is too large, of another type than JSON, or none.
+    const { statusCode = 500, message } = error as FastifyError;
+    if (statusCode < 500) return reply.code(statusCode).send({ error: notUnderstood(message) });
+    return reply.code(500).send({ error: report(error) });
   });
 
   api.setNotFoundHandler(({ method, url }) => {
-    const message = `the controller knows no ${method} ${url}`;
-    throw new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
+    throw notUnderstood(`the controller knows no ${method} ${url}`);
   });
 
   api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
@@ -80,7 +97,9 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
   });
   api.put('/artifacts/:digest', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
     const { digest } = checked(byDigest, request.params);
-    await artifacts.put(request.body as Readable, digest);
+    if (!(request.body instanceof Readable))
+      throw notUnderstood('an artifact comes as application/octet-stream');
+    await artifacts.put(request.body, digest);
     return reply.code(204).send();
   });
 
@@ -220,9 +239,9 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const where = issue?.path.join('.') || 'request';
-  throw new UnideployError(
-    'UD_REQUEST',
-    `${where}: ${issue?.message}`,
-    'use the unideploy command of the same version',
-  );
+  throw notUnderstood(`${where}: ${issue?.message}`);
+}
+
+function notUnderstood(message: string): UnideployError {
+  return new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
 }

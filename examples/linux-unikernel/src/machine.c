@@ -184,7 +184,7 @@ void machine_reseed(void)
 void machine_keep_slots(void)
 {
     int event = open("/sys/firmware/acpi/interrupts/gpe01", O_WRONLY | O_CLOEXEC);
-    if (event < 0 || write(event, "disable", 7) < 0)
+    if (event < 0 || write(event, "mask\n", 5) < 0)
         say("cannot keep the slots: %s", strerror(errno));
     close(event);
 }

@@ -11,6 +11,7 @@ import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { Machine } from './machine.ts';
 import { startProcess, stopProcess } from './process.ts';
+import { monitorError, QmpRefusal } from './qmp/errors.ts';
 import {
   clearTraces,
   createRunDirectory,
@@ -121,6 +122,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const { spec, directory } = machine;
       try {
         await act({ id, machine: spec.machine, directory, session, artifactPath, unplugMs });
+      } catch (error) {
+        throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
         machine.volumesChanged();
       }

@@ -19,6 +19,7 @@ export interface Wanted {
   replicas?: number;
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
+  proxy?: Record<string, unknown>;
 }
 
 /** Short times for everything that a scenario has to wait for. */
@@ -32,7 +33,7 @@ const QUICK = {
  * by these names. Guests take orders to misbehave (`POST /.unideploy/fault/…`).
  */
 export async function prepare(place: Workplace, name: string, wanted: Wanted = {}): Promise<void> {
-  const { boot = '', initrd, volumes, spoilt, replicas = 2, health, rollout } = wanted;
+  const { boot = '', initrd, volumes, spoilt, replicas = 2, health, rollout, proxy } = wanted;
   const file = await packed(place, name, wanted);
   const path = join(place.project, file);
   if (spoilt) await writeFile(path, spoilt.bytes(await readFile(path)));
@@ -42,6 +43,7 @@ export async function prepare(place: Workplace, name: string, wanted: Wanted = {
     volumes: [{ file, format: spoilt?.format ?? 'squashfs', revision: name }],
     health: { ...QUICK.health, ...health },
     rollout: { ...QUICK.rollout, ...rollout },
+    ...(proxy && { proxy }),
   });
 }
 

@@ -52,6 +52,7 @@ interface ConfigChange {
   volumes?: Record<string, unknown>[];
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
+  proxy?: Record<string, unknown>;
 }
 
 /** A project and a state folder of its own, and every process that came of them. */
