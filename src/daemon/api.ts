@@ -13,6 +13,7 @@ import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
+import { refuseNoRequest } from '../no-request.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
@@ -60,13 +61,7 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LONGEST_NAME },
-    clientErrorHandler: (error, socket) => {
-      // Too late to say anything, or nobody is there to hear it.
-      if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-      const body = JSON.stringify({ error: notUnderstood(`this is no request: ${error.message}`) });
-      const head = `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}`;
-      socket.end(`${head}\r\nConnection: close\r\n\r\n${body}`);
-    },
+    clientErrorHandler: refuseNoRequest(notUnderstood),
     frameworkErrors: (error, _request, reply) => {
       void (reply as FastifyReply).code(400).send({ error: notUnderstood(error.message) });
     },

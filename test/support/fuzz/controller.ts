@@ -18,12 +18,7 @@ import { SimulatedWorld } from '../../../src/hypervisor/simulated/world.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { HEALTH } from '../revisions.ts';
-
-/** A route of the API: `POST /services/:service/scale`. */
-export interface ApiRoute {
-  method: string;
-  path: string;
-}
+import type { ApiRoute } from './requests.ts';
 
 export interface FuzzedController {
   socket: string;
