@@ -67,8 +67,7 @@ export function apiClient({ socket, root }: StatePaths): Client {
       throw unreachable(error, root);
     });
     if (response.statusCode < 400) return response;
-    const { error } = (await response.body.json()) as { error: ErrorReport };
-    throw fromReport(error);
+    throw refusalOf(response.statusCode, await response.body.text());
   };
   const get = async <T>(path: string): Promise<T> =>
     (await (await send({ method: 'GET', path })).body.json()) as T;
@@ -128,6 +127,18 @@ export function apiClient({ socket, root }: StatePaths): Client {
     metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
     close: () => pool.destroy(),
   };
+}
+
+/** What stands on the socket may be another program, or a controller of another version. */
+function refusalOf(status: number, text: string): UnideployError {
+  try {
+    return fromReport((JSON.parse(text) as { error: ErrorReport }).error);
+  } catch (cause) {
+    const message = `the controller answered with status ${status} and no reason: ${text.slice(0, 200)}`;
+    return new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version', {
+      cause,
+    });
+  }
 }
 
 function at(service: string, what?: string): string {
