@@ -16,6 +16,7 @@ export default defineConfig({
     projects: [
       project('unit', { testTimeout: 10_000, parallel: true }),
       project('property', { testTimeout: 300_000, parallel: true, setup: 'test/property/seed.ts' }),
+      project('fuzz', { testTimeout: 120_000, parallel: true, setup: 'test/fuzz/setup.ts' }),
       // Emulated guests share two cores: one file at a time keeps each quick and the deadlines honest.
       project('integration', { testTimeout: 120_000, parallel: false }),
       project('e2e', { testTimeout: 300_000, parallel: false }),

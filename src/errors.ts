@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /**
  * Every error a user can meet: a stable code, what happened, and what to do next. docs/errors.md lists the same
  * codes (a test keeps the two equal).
@@ -58,16 +60,16 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** An error meant for a person: `message` is the cause in one line, `next` what to do about it. */
+/** An error meant for a person: `message` is the cause in one line that is safe to show, `next` what to do about it. */
 export class UnideployError extends Error {
   readonly code: ErrorCode;
   readonly next: string;
 
   constructor(code: ErrorCode, message: string, next: string, options?: ErrorOptions) {
-    super(message, options);
+    super(printable(message), options);
     this.name = 'UnideployError';
     this.code = code;
-    this.next = next;
+    this.next = printable(next);
   }
 
   /** The process exit code that stands for this error. */
@@ -91,11 +93,15 @@ export interface ErrorReport {
 export function report(error: unknown): ErrorReport {
   if (error instanceof UnideployError) return error.toJSON();
   const message = error instanceof Error ? error.message : String(error);
-  return { code: 'UD_INTERNAL', message, next: 'this is a bug: please report it with the controller log' };
+  return {
+    code: 'UD_INTERNAL',
+    message: printable(message),
+    next: 'this is a bug: please report it with the controller log',
+  };
 }
 
 export function fromReport({ code, message, next }: ErrorReport): UnideployError {
-  return new UnideployError(code in ERROR_CODES ? code : 'UD_INTERNAL', message, next);
+  return new UnideployError(Object.hasOwn(ERROR_CODES, code) ? code : 'UD_INTERNAL', message, next);
 }
 
 export function exitCodeOf(error: unknown): number {

@@ -22,7 +22,7 @@ import { abandon, evenOut } from './takeover.ts';
  * - `overlap` guests hold old and new at once: they are swapped in place, `parallel` at a time, and never leave the pool.
  * - `replace` guests hold one: each is drained, swapped and readmitted; a single one is swapped while requests are held.
  *
- * Guests that cannot be swapped (dead, unhealthy) and missing replicas are left to `rolling`, once the others are through.
+ * Guests that cannot be swapped (dead, unhealthy, or, on the way back, with a volume they do not let go of) and missing replicas are left to `rolling`, once the others are through.
  */
 export const volumeSwap: Strategy = {
   name: 'volume-swap',
@@ -48,8 +48,12 @@ export function swap(pool: ObservedPool, rollout: RolloutView, now: number): Dec
   return actions.length > 0 ? act(...actions) : wait('the swaps under way');
 }
 
-/** Half-swapped guests are finished whatever their health: the half swap may be the cause. */
+/**
+ * Half-swapped guests are finished whatever their health: the half swap may be the cause. On the way back one that still
+ * has both volumes is replaced: it did not let go of the old one, and it may yet, for that request cannot be taken back.
+ */
 function isSwappable(instance: ObservedInstance, rollout: RolloutView): boolean {
+  if (rollout.direction === 'back' && instance.burdened && instance.acting === null) return false;
   if (instance.state !== 'running' || !instance.swappable || instance.acting === 'retire') return false;
   if (instance.acting === 'swapVolume' || instance.revision === null) return true;
   return instance.revision !== rollout.target && instance.health !== 'unhealthy';

@@ -11,9 +11,12 @@ export interface SchemaNode {
   [key: string]: unknown;
 }
 
-/** What editors check an `unideploy.yaml` with. */
+let made: SchemaNode | undefined;
+
+/** What editors check an `unideploy.yaml` with; made once, for a config may have unknown keys by the thousand. */
 export function jsonSchema(): SchemaNode {
-  return { title: 'unideploy.yaml', ...(z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode) };
+  made ??= { title: 'unideploy.yaml', ...(z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode) };
+  return made;
 }
 
 /** The text of schema/unideploy.schema.json. */

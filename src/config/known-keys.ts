@@ -1,6 +1,7 @@
 import { distance } from 'fastest-levenshtein';
 import { jsonSchema, type SchemaNode } from './json-schema.ts';
 import type { KeyPath } from './positions.ts';
+import { quoted } from './quoted.ts';
 
 /** What to say about a key nobody knows: the nearest known one there, the place it belongs to, or all known ones. */
 export function unknownKey(parent: KeyPath, key: string): string {
@@ -12,10 +13,10 @@ export function unknownKey(parent: KeyPath, key: string): string {
       ({ candidate, far }) => far <= Math.max(1, Math.floor(Math.min(key.length, candidate.length) / 3)),
     )
     .sort((a, b) => a.far - b.far);
-  if (nearest) return `unknown key "${key}", did you mean "${nearest.candidate}"?`;
+  if (nearest) return `unknown key ${quoted(key)}, did you mean "${nearest.candidate}"?`;
   const elsewhere = allKeys(schema, '').find((path) => path.endsWith(`.${key}`));
-  if (elsewhere) return `unknown key "${key}" here, did you mean "${elsewhere}"?`;
-  return `unknown key "${key}", expected one of ${known.join(', ')}`;
+  if (elsewhere) return `unknown key ${quoted(key)} here, did you mean "${elsewhere}"?`;
+  return `unknown key ${quoted(key)}, expected one of ${known.join(', ')}`;
 }
 
 /** Every key of the file in the form `guest.kernel`, `volumes[].name`. */

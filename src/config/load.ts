@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { LineCounter, parseDocument, type YAMLError } from 'yaml';
+import { isScalar, LineCounter, type Node, parseDocument, visit, type YAMLError } from 'yaml';
 import { UnideployError } from '../errors.ts';
+import { excess } from './bounds.ts';
 import type { Config } from './config.ts';
-import { locate, offsetPosition, type ParsedFile } from './positions.ts';
+import { locate, offsetPosition, type ParsedFile, type Position } from './positions.ts';
 import { ConfigError, type Problem, schemaProblems } from './problems.ts';
+import { quoted } from './quoted.ts';
 import { resolveConfig } from './resolve.ts';
 import { breaches } from './rules.ts';
 import { configSchema } from './schema.ts';
@@ -22,9 +24,13 @@ export async function loadConfig(path: string): Promise<Config> {
 /** The same for a text that was read already; `file` is used in messages and to resolve paths. */
 export function parseConfig(file: string, text: string): Config {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const tooMuch = excess(text);
+  if (tooMuch)
+    throw new ConfigError([{ ...lineAndColumn(file, text, tooMuch.offset), message: tooMuch.message }]);
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error' });
   const parsed: ParsedFile = { file, document, lines };
   refuse([...document.errors, ...document.warnings].map((error) => yamlProblem(parsed, text, error)));
+  refuse(badKeys(parsed));
 
   const value = plainValue(parsed);
   const result = configSchema.safeParse(value);
@@ -57,9 +63,28 @@ function yamlProblem(parsed: ParsedFile, text: string, error: YAMLError): Proble
   const position = offsetPosition(parsed, from);
   if (error.code === 'DUPLICATE_KEY') {
     const key = /^[^\s:]+/.exec(text.slice(from))?.[0] ?? '';
-    return { ...position, message: `key "${key}" is given twice, expected once` };
+    return { ...position, message: `key ${quoted(key)} is given twice, expected once` };
   }
   return { ...position, message: `not valid YAML: ${error.message}` };
+}
+
+/** A collection as a key would be written out as a text, and that of a key of a key takes for ever. */
+function badKeys(parsed: ParsedFile): Problem[] {
+  let found: Problem[] = [];
+  visit(parsed.document, {
+    Pair(_, { key }) {
+      if (key === null || isScalar(key)) return undefined;
+      const position = offsetPosition(parsed, (key as Node).range?.[0] ?? 0);
+      found = [{ ...position, message: 'a key is a list, a map or an alias, expected a name' }];
+      return visit.BREAK;
+    },
+  });
+  return found;
+}
+
+function lineAndColumn(file: string, text: string, offset: number): Position {
+  const before = text.slice(0, offset).split('\n');
+  return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }
 
 function plainValue(parsed: ParsedFile): unknown {

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { UnideployError } from '../errors.ts';
 import { unknownKey } from './known-keys.ts';
 import { type KeyPath, locate, type ParsedFile, type Position, place } from './positions.ts';
+import { quoted } from './quoted.ts';
 
 /** One thing that is wrong in the config, and where. */
 export interface Problem extends Position {
@@ -79,16 +80,23 @@ function say(path: KeyPath, found: unknown): string {
 export function keyName(path: KeyPath): string {
   return path.reduce<string>(
     (text, segment) =>
-      typeof segment === 'number' ? `${text}[${segment}]` : text === '' ? segment : `${text}.${segment}`,
+      typeof segment === 'number'
+        ? `${text}[${segment}]`
+        : text === ''
+          ? plainKey(segment)
+          : `${text}.${plainKey(segment)}`,
     '',
   );
+}
+
+function plainKey(key: string): string {
+  return /^[\w-]{1,60}$/.test(key) ? key : quoted(key);
 }
 
 function show(found: unknown): string {
   if (Array.isArray(found)) return found.length > 8 ? `a list of ${found.length}` : 'a list';
   if (isContainer(found)) return 'a map';
-  const text = JSON.stringify(found);
-  return text.length > 60 ? `${text.slice(0, 57)}…"` : text;
+  return typeof found === 'string' ? quoted(found) : String(found);
 }
 
 function valueAt(root: unknown, path: KeyPath): unknown {

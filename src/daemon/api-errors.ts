@@ -29,10 +29,8 @@ export function answerErrors(api: FastifyInstance, { log, hidden }: Discretion):
     }
     const { statusCode = 500, message } = error as FastifyError;
     if (statusCode >= 400 && statusCode < 500) {
-      const next = 'use the unideploy command of the same version';
-      return reply
-        .code(statusCode)
-        .send({ error: { code: 'UD_REQUEST', message, next } satisfies ErrorReport });
+      // The server's own refusals: a body that is too large, of another type than JSON, or none.
+      return reply.code(statusCode).send({ error: notUnderstood(message) });
     }
     const word = randomUUID().slice(0, 8);
     log(`error ${word}: ${(error as Error).stack ?? String(error)}`);
@@ -40,4 +38,9 @@ export function answerErrors(api: FastifyInstance, { log, hidden }: Discretion):
     const vague = `something is wrong inside the controller; its log tells, under ${word}`;
     return reply.code(500).send({ error: hidden === null ? told : { ...told, message: vague } });
   });
+}
+
+/** Of what no client of this version sends. */
+export function notUnderstood(message: string): UnideployError {
+  return new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
 }

@@ -1,19 +1,19 @@
 import { type EventEmitter, on } from 'node:events';
 import { Readable } from 'node:stream';
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ContentStore } from '../artifact/store.ts';
 import { type Fence, UNFENCED } from '../domain/fence.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
-import { UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
+import { refuseNoRequest } from '../no-request.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
-import { answerErrors } from './api-errors.ts';
+import { answerErrors, notUnderstood } from './api-errors.ts';
 import { guard } from './api-guard.ts';
 import { scopeOf } from './api-scopes.ts';
 import type { Collector } from './collector.ts';
@@ -83,6 +83,10 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LONGEST_NAME },
+    clientErrorHandler: refuseNoRequest(notUnderstood),
+    frameworkErrors: (error, _request, reply) => {
+      void (reply as FastifyReply).code(400).send({ error: notUnderstood(error.message) });
+    },
     ...(remote && { https: { cert: remote.cert, key: remote.key, minVersion: 'TLSv1.2' } }),
   }) as FastifyInstance;
   api.addHook('onRoute', ({ method, url }) => {
@@ -96,8 +100,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   answerErrors(api, { log: parts.log ?? (() => {}), hidden: remote && parts.state });
 
   api.setNotFoundHandler(({ method, url }) => {
-    const message = `the controller knows no ${method} ${url}`;
-    throw new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
+    throw notUnderstood(`the controller knows no ${method} ${url}`);
   });
 
   api.get(
@@ -124,7 +127,9 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   });
   api.put('/artifacts/:digest', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
     const { digest } = checked(byDigest, request.params);
-    await artifacts.put(request.body as Readable, digest);
+    if (!(request.body instanceof Readable))
+      throw notUnderstood('an artifact comes as application/octet-stream');
+    await artifacts.put(request.body, digest);
     return reply.code(204).send();
   });
 
@@ -281,9 +286,5 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const where = issue?.path.join('.') || 'request';
-  throw new UnideployError(
-    'UD_REQUEST',
-    `${where}: ${issue?.message}`,
-    'use the unideploy command of the same version',
-  );
+  throw notUnderstood(`${where}: ${issue?.message}`);
 }

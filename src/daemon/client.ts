@@ -66,7 +66,7 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
   const send = async (options: Asking): Promise<Dispatcher.ResponseData> => {
     const response = await request(options);
     if (response.statusCode < 400) return response;
-    throw await refusal(response);
+    throw refusalOf(response.statusCode, await response.body.text());
   };
   const get = async <T>(path: string): Promise<T> =>
     (await (await send({ method: 'GET', path })).body.json()) as T;
@@ -135,15 +135,15 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
   };
 }
 
-/** Whatever answered with something else is no controller. */
-async function refusal({ body, statusCode }: Dispatcher.ResponseData): Promise<UnideployError> {
-  const text = await body.text();
+/** What answered may be another program, or a controller of another version. */
+function refusalOf(status: number, text: string): UnideployError {
   try {
-    const { error } = JSON.parse(text) as { error: ErrorReport };
-    return fromReport(error);
+    return fromReport((JSON.parse(text) as { error: ErrorReport }).error);
   } catch (cause) {
-    const message = `what answered is no controller: status ${statusCode}`;
-    return new UnideployError('UD_REQUEST', message, 'see that the address is the one of a controller', {
+    const message = `what answered is no controller of this version: status ${status}, ${text.slice(0, 200)}`;
+    const next =
+      'see that the address is the one of a controller, and use the unideploy command of its version';
+    return new UnideployError('UD_REQUEST', message, next, {
       cause,
     });
   }

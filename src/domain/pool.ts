@@ -20,6 +20,8 @@ export interface ObservedInstance {
   routed: boolean;
   /** it differs from the target in its volumes alone, if at all */
   swappable: boolean;
+  /** it has all volumes of the target, and others besides: a swap half done, or a guest that does not let go of them */
+  burdened: boolean;
   /** the table has it as of another revision: a controller died between a swap and its record */
   mislabelled: boolean;
   inFlight: number;

@@ -485,6 +485,7 @@ function launching(id: string, { revision }: { revision: number | null }, now: n
     routed: false,
     mislabelled: false,
     swappable: true,
+    burdened: false,
     inFlight: 0,
     acting: 'launch',
   };

@@ -157,6 +157,9 @@ async function exchange(
 async function attachBeside({ machine, revision, stale, missing }: Exchange, task: Task): Promise<void> {
   const { id } = machine.spec;
   for (const volume of missing) await task.hypervisor.attachVolume(id, volume);
+  // A guest serves the newest: one that stands before what is wanted has to go first.
+  const before = missing.length > 0 ? [] : stale.filter((volume) => isNewest(volume, machine));
+  for (const volume of before) await task.hypervisor.detachVolume(id, volume);
   const error = await verify(machine, revision, task);
   // A guest that had nothing else keeps what it has: there is nothing to go back to.
   const leaving = error ? (stale.length > 0 ? missing : []) : stale;
@@ -164,6 +167,11 @@ async function attachBeside({ machine, revision, stale, missing }: Exchange, tas
   if (!error) return;
   await recovered(machine, task);
   throw error;
+}
+
+/** Volumes are listed as they were attached. */
+function isNewest({ name, digest }: AttachedVolume, { volumes }: VirtualMachine): boolean {
+  return volumes.filter((other) => other.name === name).at(-1)?.digest === digest;
 }
 
 /** The guest holds one at a time: nothing may be in flight, and the old one comes back if the new one fails. */

@@ -45,6 +45,7 @@ export async function observe(
         weight: route?.weight ?? 0,
         routed: route !== undefined,
         swappable: candidates[0] !== undefined && difference(machine.spec, candidates[0]) !== 'image',
+        burdened: candidates[0] !== undefined && isBurdened(machine, candidates[0]),
         mislabelled: route !== undefined && revision !== undefined && route.revision !== revision.number,
         inFlight: route?.inFlight ?? 0,
         acting: acting.get(id) ?? null,
@@ -82,7 +83,17 @@ function isOf({ spec, volumes, state }: VirtualMachine, revision: Revision): boo
   return keys(volumes) === keys(revision.volumes);
 }
 
+function isBurdened({ state, volumes }: VirtualMachine, target: Revision): boolean {
+  const has = new Set(volumes.map(keyOf));
+  const wanted = new Set(target.volumes.map(keyOf));
+  return state === 'running' && has.size > wanted.size && [...wanted].every((each) => has.has(each));
+}
+
 /** The volumes as a set: one that was attached twice (by a controller that died meanwhile) is there, no more. */
 function keys(volumes: AttachedVolume[]): string {
-  return [...new Set(volumes.map(({ name, digest }) => `${name} ${digest}`))].sort().join();
+  return [...new Set(volumes.map(keyOf))].sort().join();
+}
+
+function keyOf({ name, digest }: AttachedVolume): string {
+  return `${name} ${digest}`;
 }

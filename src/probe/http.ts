@@ -41,20 +41,25 @@ interface Answer {
 }
 
 async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Promise<Answer> {
+  // Not by a signal: undici hears of it only when it has a connection, and a guest that hangs may never take one.
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeout} ms`)), timeout);
+  });
   try {
-    const signal = AbortSignal.timeout(timeout);
-    const { statusCode, body } = await request(url, { dispatcher: agent, signal });
-    const text = await readShort(body);
-    return {
-      status: statusCode,
-      body: text,
-      summary: `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim(),
-    };
+    return await Promise.race([answerOf(agent, url), late]);
   } catch (error) {
-    const { name, message } = error as Error;
-    const summary = name === 'TimeoutError' ? `no answer within ${timeout} ms` : message;
-    return { status: null, body: '', summary };
+    return { status: null, body: '', summary: (error as Error).message };
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+async function answerOf(agent: Agent, url: string): Promise<Answer> {
+  const { statusCode, body } = await request(url, { dispatcher: agent });
+  const text = await readShort(body);
+  const summary = `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim();
+  return { status: statusCode, body: text, summary };
 }
 
 async function readShort(body: AsyncIterable<Buffer>): Promise<string> {

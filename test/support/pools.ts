@@ -20,6 +20,7 @@ export function instance(
     routed: true,
     mislabelled: false,
     swappable: true,
+    burdened: false,
     inFlight: 0,
     acting: null,
     ...changes,

@@ -9,7 +9,7 @@
 
 static const char *const names[FAULTS] = {
     "never-healthy", "dies-after", "unhealthy-after", "slow", "errors", "hang-after",
-    "panic-after", "oom-after", "ignore-volumes", "keep-volume", "leak",
+    "panic-after", "oom-after", "ignore-volumes", "keep-volume", "keep-slot", "leak",
 };
 
 static struct {

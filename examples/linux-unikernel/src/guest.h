@@ -46,6 +46,7 @@ void machine_mounts(void);
 void machine_modules(void);
 void machine_network(void);
 void machine_reseed(void);
+void machine_keep_slots(void);
 void machine_off(void) __attribute__((noreturn));
 
 /* disks.c: disks as they come and go, and what is on them */
@@ -99,7 +100,7 @@ bool power_stopping(void);
 /* faults.c: misbehaviour on demand */
 enum fault {
     NEVER_HEALTHY, DIES_AFTER, UNHEALTHY_AFTER, SLOW, ERRORS, HANG_AFTER,
-    PANIC_AFTER, OOM_AFTER, IGNORE_VOLUMES, KEEP_VOLUME, LEAK, FAULTS
+    PANIC_AFTER, OOM_AFTER, IGNORE_VOLUMES, KEEP_VOLUME, KEEP_SLOT, LEAK, FAULTS
 };
 enum fault_source { FROM_BOOT, FROM_VOLUME, FROM_CONTROL, FAULT_SOURCES };
 

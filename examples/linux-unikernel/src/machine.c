@@ -180,6 +180,15 @@ void machine_reseed(void)
     close(random);
 }
 
+/* PCI hotplug by ACPI is announced by general purpose event 1: a machine that does not hear it never lets go of a device. */
+void machine_keep_slots(void)
+{
+    int event = open("/sys/firmware/acpi/interrupts/gpe01", O_WRONLY | O_CLOEXEC);
+    if (event < 0 || write(event, "mask\n", 5) < 0)
+        say("cannot keep the slots: %s", strerror(errno));
+    close(event);
+}
+
 void machine_off(void)
 {
     volumes_close();

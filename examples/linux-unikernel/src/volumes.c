@@ -85,6 +85,8 @@ static void flip(struct volume *volume)
     faults_set(FROM_VOLUME, faults);
     if (volume) {
         volume->keep = fault_on(KEEP_VOLUME);
+        if (fault_on(KEEP_SLOT))
+            machine_keep_slots();
         say("serving %s from %s (%s)", volume->revision, volume->device, volume->fs);
     } else
         say("no volume");

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { printable } from '../../printable.ts';
 import { toNumber } from '../arguments.ts';
 import { withClient } from '../context.ts';
 import { run } from '../run.ts';
@@ -13,7 +14,9 @@ export function logsCommand(program: Command): void {
   run(command, (context, instance: string, options: { follow?: boolean; lines: number }) =>
     withClient(context, async (client) => {
       for await (const line of client.console(instance, options.lines, options.follow ?? false)) {
-        process.stdout.write(context.json ? `${JSON.stringify({ instance, line })}\n` : `${line}\n`);
+        process.stdout.write(
+          context.json ? `${JSON.stringify({ instance, line })}\n` : `${printable(line)}\n`,
+        );
       }
       return 0;
     }),

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import type { JournalEntry } from '../../domain/journal.ts';
 import type { ErrorReport } from '../../errors.ts';
+import { printable } from '../../printable.ts';
 import { linesRenderer } from './lines.ts';
 import { failure } from './outcome.ts';
 import type { Renderer } from './renderer.ts';
@@ -105,7 +106,7 @@ function annotation(level: 'error' | 'warning', title: string, message: string):
 }
 
 function escapeText(text: string): string {
-  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  return printable(text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A'));
 }
 
 function escapeProperty(text: string): string {

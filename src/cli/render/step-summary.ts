@@ -1,4 +1,5 @@
 import type { JournalEntry } from '../../domain/journal.ts';
+import { printable } from '../../printable.ts';
 import type { Result } from './renderer.ts';
 import { describe, evidenceLines, evidenceTeller, oneLine, seconds } from './words.ts';
 
@@ -74,7 +75,5 @@ function details(title: string, content: string[]): string[] {
 
 /** So that neither Markdown nor HTML sees anything in it. */
 function plain(text: string): string {
-  return text
-    .replaceAll(/[&<>|`*_[\]\\~]/g, (sign) => `&#${sign.charCodeAt(0)};`)
-    .replaceAll(/\s*[\r\n]+\s*/g, ' ');
+  return printable(text).replaceAll(/[&<>|`*_[\]\\~]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }

@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { printable } from '../../printable.ts';
 
 const NO_LINES = Object.fromEntries(
   ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left']
@@ -13,7 +14,7 @@ export function table(head: string[], rows: (string | number)[][]): string {
     chars: { ...NO_LINES, middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
-  for (const row of rows) grid.push(row.map(String));
+  for (const row of rows) grid.push(row.map((cell) => printable(String(cell))));
   return grid
     .toString()
     .split('\n')

@@ -2,11 +2,16 @@ import type { Measured } from '../../domain/analysis.ts';
 import type { Evidence, JournalEntry } from '../../domain/journal.ts';
 import type { RolloutKind } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
+import { printable } from '../../printable.ts';
 import { did, doing } from './actions.ts';
 
-/** What happened, in one line; null for what needs none of its own. */
+/**
+ * What happened, in one line that is safe to show, whatever names and guests have put into it; null for what needs none of
+ * its own, and for what a newer controller tells that is not known here.
+ */
 export function describe(entry: JournalEntry): string | null {
-  return tell(entry)?.replaceAll(/\s*[\r\n]+\s*/g, ' ') ?? null;
+  const text = tell(entry) ?? null;
+  return text === null ? null : printable(text);
 }
 
 function tell(entry: JournalEntry): string | null {
@@ -98,7 +103,7 @@ export function evidenceLines({ instance, lastAnswer, answers, console }: Eviden
   return [
     ...[...answers, ...last].map((answer) => `${instance} answered: ${answer}`),
     ...console.map((line) => `${instance} console | ${line}`),
-  ];
+  ].map(printable);
 }
 
 /** Tells what was found where it is news: a rollout that ends is often judged by what turned it back. */
@@ -115,7 +120,7 @@ export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
 }
 
 export function oneLine({ code, message, next }: ErrorReport): string {
-  return `${code}: ${message}. Next: ${next}`.replaceAll(/\s*\n\s*/g, ' ');
+  return printable(`${code}: ${message}. Next: ${next}`);
 }
 
 export function size(bytes: number): string {

@@ -18,6 +18,7 @@ import { limitsOf } from './limits.ts';
 import { Machine } from './machine.ts';
 import { startProcess, stopProcess } from './process.ts';
 import { stopGuest } from './qmp/commands.ts';
+import { monitorError, QmpRefusal } from './qmp/errors.ts';
 import { lend, takeBack } from './reach.ts';
 import {
   clearTraces,
@@ -167,6 +168,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
         });
+      } catch (error) {
+        throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
         machine.volumesChanged();
       }

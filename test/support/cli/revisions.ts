@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import type { Workplace } from './workplace.ts';
@@ -10,10 +10,17 @@ export interface Wanted {
   /** fault of the guests that have this code: `errors:5` */
   fault?: string;
   initrd?: string;
+  /** where code volumes attach; virtio-scsi otherwise */
+  volumes?: 'virtio-blk';
+  /** what the volume says it is, where that is not its name; null: nothing */
+  says?: string | null;
+  /** the volume's bytes, where it is not to be a good one */
+  spoilt?: { format: 'squashfs' | 'ext4'; bytes: (good: Buffer) => Buffer };
   replicas?: number;
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
   supervision?: Record<string, unknown>;
+  proxy?: Record<string, unknown>;
 }
 
 /** Short times for everything that a scenario has to wait for. */
@@ -27,25 +34,28 @@ const QUICK = {
  * by these names. Guests take orders to misbehave (`POST /.unideploy/fault/…`).
  */
 export async function prepare(place: Workplace, name: string, wanted: Wanted = {}): Promise<void> {
-  const { boot = '', fault, initrd, replicas = 2, health, rollout, supervision } = wanted;
-  const file = await packed(place, name, fault);
+  const { boot = '', initrd, volumes, spoilt, replicas = 2, health, rollout, proxy, supervision } = wanted;
+  const file = await packed(place, name, wanted);
+  const path = join(place.project, file);
+  if (spoilt) await writeFile(path, spoilt.bytes(await readFile(path)));
   await place.configure({
     replicas,
-    guest: { cmdline: `ud.control=1 ${boot}`.trim(), ...(initrd === undefined ? {} : { initrd }) },
-    volumes: [{ file, format: 'squashfs', revision: name }],
+    guest: { cmdline: `ud.control=1 ${boot}`.trim(), ...(initrd && { initrd }), ...(volumes && { volumes }) },
+    volumes: [{ file, format: spoilt?.format ?? 'squashfs', revision: name }],
     health: { ...QUICK.health, ...health },
     rollout: { ...QUICK.rollout, ...rollout },
-    ...(supervision === undefined ? {} : { supervision }),
+    ...(proxy && { proxy }),
+    ...(supervision && { supervision }),
   });
 }
 
 /** A ready-made volume, for what unideploy packs itself has no faults. */
-async function packed(place: Workplace, name: string, fault?: string): Promise<string> {
+async function packed(place: Workplace, name: string, { fault, says = name }: Wanted): Promise<string> {
   const tree = join(place.project, name);
   const file = `${name}.squashfs`;
   await rm(join(place.project, file), { force: true });
   await mkdir(join(tree, '.unideploy'), { recursive: true });
-  await writeFile(join(tree, '.unideploy', 'revision'), `${name}\n`);
+  if (says !== null) await writeFile(join(tree, '.unideploy', 'revision'), `${says}\n`);
   await writeFile(join(tree, 'index.html'), `<h1>${name}</h1>\n`);
   if (fault !== undefined) await writeFile(join(tree, '.unideploy', 'fault'), fault);
   const reproducible = [

@@ -53,6 +53,7 @@ interface ConfigChange {
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
   supervision?: Record<string, unknown>;
+  proxy?: Record<string, unknown>;
 }
 
 /** A project and a state folder of its own, and every process that came of them. */

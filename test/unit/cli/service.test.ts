@@ -16,6 +16,7 @@ const instance = (id: string, change: Partial<InstanceStatus> = {}): InstanceSta
   routed: true,
   mislabelled: false,
   swappable: true,
+  burdened: false,
   inFlight: 0,
   acting: null,
   endpoint: { host: '127.0.0.1', port: 4000 },

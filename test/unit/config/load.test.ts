@@ -229,3 +229,24 @@ describe('a config file', () => {
     await expect(loadConfig(import.meta.dirname)).rejects.toMatchObject({ code: 'UD_CONFIG_NOT_FOUND' });
   });
 });
+
+describe('a config that would be too much', () => {
+  it.each([
+    ['of a size that none has', `a: ${'x'.repeat(70_000)}`, '1:1', 'the file is too large'],
+    ['nested without end', '['.repeat(1_000), '1:33', 'nested too deeply'],
+    ['nested by dashes', `a: 1\n${'- '.repeat(1_000)}`, '2:65', 'nested too deeply'],
+    ['of keys of keys', '? '.repeat(20), '1:3', 'a key is a list, a map or an alias'],
+    ['of aliases', `a: &a 1\nb: [${'*a, '.repeat(101)}]`, '2:405', 'too many aliases'],
+  ])('%s is refused before it is read', (_what, text, at, message) => {
+    expect(problems(text)).toEqual([expect.stringContaining(`app/unideploy.yaml:${at}: ${message}`)]);
+  });
+
+  it('is one that nests as deeply as one may, with text as wide as one may', () => {
+    const text = `${SIMPLE}rollout:\n  hooks:\n    pre-build:\n      - command: |\n${' '.repeat(300)}true [[[[{{{{\n`;
+    expect(problems(text)).toEqual([]);
+  });
+
+  it('names keys that no terminal should see in a form that it may', () => {
+    expect(problems(`${SIMPLE}"\\e[2J\\n\\u202e": 1\n`)[0]).toMatch(/unknown key "\\u001b\[2J\\n/);
+  });
+});

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Revision } from '../../../src/domain/revision.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
+import { UnideployError } from '../../../src/errors.ts';
 import { mortal } from '../../support/mortal.ts';
 import { goalOf, HEALTH, POLICY, revision } from '../../support/revisions.ts';
 import { open, tablesOf, world } from '../../support/rollouts/world.ts';
@@ -90,11 +91,34 @@ describe('the engine', () => {
     sim.world.hypervisor.detachVolume = async () => {};
     open(sim, { strategy: 'volume-swap' });
     const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
-    expect(ended.state).toBe('failed');
+    expect(ended.state).toBe('rolled-back');
     const turned = sim.store.entries.find((entry) => entry.event === 'rollback-started');
     expect(turned).toMatchObject({
       reason: { message: 'swapVolume of site-1-1 was done 5 times and changed nothing' },
     });
+  });
+
+  it('replaces a guest that does not let go of its old volume by one that has no other', async () => {
+    const sim = await world([revision(1), revision(2, { code: 'y' })], 1);
+    sim.world.hypervisor.detachVolume = async (id) => {
+      throw new UnideployError('UD_VOLUME_UNPLUG', `${id} keeps it`, 'nothing');
+    };
+    open(sim, { strategy: 'volume-swap' });
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended).toMatchObject({ state: 'rolled-back', reason: { code: 'UD_VOLUME_UNPLUG' } });
+    const machines = await sim.world.hypervisor.list();
+    expect(machines.map(({ spec, volumes }) => [spec.id, volumes])).toEqual([
+      ['site-2-1', [expect.objectContaining({ name: 'code', digest: 'x'.repeat(64) })]],
+    ]);
+  });
+
+  it('goes back to a volume that a guest has kept behind a newer one', async () => {
+    const sim = await world([revision(1), revision(2, { code: 'y' })], 1);
+    const [volume] = revision(2, { code: 'y' }).volumes;
+    if (volume) await sim.clock.until(sim.world.hypervisor.attachVolume('site-1-1', volume));
+    open(sim, { strategy: 'volume-swap', kind: 'rollback', from: goalOf(2, 1), to: goalOf(1, 1) });
+    expect((await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).state).toBe('succeeded');
+    expect(sim.world.serving('site-1-1').digests).toEqual(['x'.repeat(64)]);
   });
 
   it('brings back how clients reached the service when it goes back', async () => {

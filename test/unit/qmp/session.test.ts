@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import { queryStatus } from '../../../src/hypervisor/qemu/qmp/commands.ts';
 import { attachError, type RefusalKind } from '../../../src/hypervisor/qemu/qmp/errors.ts';
 import { connectQmp } from '../../../src/hypervisor/qemu/qmp/session.ts';
 import {
@@ -85,6 +86,16 @@ describe('commands', () => {
     const session = await connect(path);
     const answers = Promise.all([session.execute('first'), session.execute('second')]);
     expect(await answers).toEqual(['one', 'two']);
+    session.close();
+  });
+
+  test('one with an answer that is none fails, as one without', async () => {
+    const { path } = await peer({ command: ({ id }, socket) => tell(socket, { return: [1, null], id }) });
+    const session = await connect(path);
+    await expect(queryStatus(session)).rejects.toMatchObject({
+      code: 'UD_QMP',
+      message: 'query-status was answered with what is no answer to it',
+    });
     session.close();
   });
 

@@ -67,6 +67,18 @@ describe('volume-swap', () => {
     });
   });
 
+  it('replaces a guest, on the way back, that has not let go of the old volume when it got the new one', () => {
+    const both = instance('old-1', null, { burdened: true });
+    const others = instances(3, 'new', 2);
+    expect(volumeSwap.next(pool(both, ...others), view({ direction: 'back' }), NOW)).toEqual({
+      kind: 'act',
+      actions: [{ kind: 'launch', instance: 'new-1' }],
+    });
+    expect(volumeSwap.next(pool(both, ...others), view(), NOW)).toMatchObject({
+      actions: [{ kind: 'swapVolume', instance: 'old-1' }],
+    });
+  });
+
   it('leaves guests that do not answer to be replaced, after the others were swapped', () => {
     const hung = instance('old-1', 1, { health: 'unhealthy' });
     const decision = volumeSwap.next(pool(hung, ...instances(3, 'new', 2)), view(), NOW);

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import type { Sample } from '../../../domain/memory.ts';
+import { broken } from './errors.ts';
 import type { QmpSession } from './session.ts';
 import type { Frame } from './wire.ts';
 
 /** QEMU's run state: `running`, `paused`, `guest-panicked`, `internal-error`, … */
 export async function queryStatus(session: QmpSession, deadlineMs?: number): Promise<string> {
-  return STATUS.parse(await session.execute('query-status', {}, deadlineMs)).status;
+  return (await asked(session, STATUS, 'query-status', {}, deadlineMs)).status;
 }
 const STATUS = z.object({ status: z.string() });
 
@@ -23,7 +24,7 @@ export interface BlockDevice {
 
 /** Devices that have a disk node behind them now; one that is being unplugged is among them until it is gone. */
 export async function queryBlock(session: QmpSession): Promise<BlockDevice[]> {
-  const answer = BLOCK.parse(await session.execute('query-block'));
+  const answer = await asked(session, BLOCK, 'query-block');
   return answer.map(({ qdev, inserted }) => ({
     device: deviceId(qdev ?? ''),
     node: inserted?.['node-name'] ?? '',
@@ -43,7 +44,7 @@ function deviceId(qdev: string): string {
 
 /** Names of all disk nodes, QEMU's own (`#block…`) included. */
 export async function queryNodes(session: QmpSession): Promise<string[]> {
-  const answer = NODES.parse(await session.execute('query-named-block-nodes', { flat: true }));
+  const answer = await asked(session, NODES, 'query-named-block-nodes', { flat: true });
   return answer.map((node) => node['node-name'] ?? '');
 }
 const NODES = z.array(z.object({ 'node-name': z.string().optional() }));
@@ -67,9 +68,8 @@ export async function deviceDel(session: QmpSession, id: string): Promise<void> 
 
 /** How many devices sit on a PCI bus, whether the guest has numbered it or not (query-pci needs the guest for that). */
 export async function devicesOnBus(session: QmpSession, port: string): Promise<number> {
-  const answer = PROPERTIES.parse(
-    await session.execute('qom-list', { path: `/machine/peripheral/${port}/${port}` }),
-  );
+  const path = `/machine/peripheral/${port}/${port}`;
+  const answer = await asked(session, PROPERTIES, 'qom-list', { path });
   return answer.filter(({ name }) => /^child\[\d+\]$/.test(name)).length;
 }
 const PROPERTIES = z.array(z.object({ name: z.string() }));
@@ -79,12 +79,13 @@ const PROPERTIES = z.array(z.object({ name: z.string() }));
  * Only the human monitor knows it.
  */
 export async function forwardedPort(session: QmpSession, guestPort: number): Promise<number | null> {
-  const text = z
-    .string()
-    .parse(await session.execute('human-monitor-command', { 'command-line': 'info usernet' }));
+  const command = { 'command-line': 'info usernet' };
+  const text = await asked(session, z.string(), 'human-monitor-command', command);
   for (const line of text.split('\n')) {
     const columns = line.trim().split(/\s+/);
-    if (columns[0] === 'TCP[HOST_FORWARD]' && columns[5] === String(guestPort)) return Number(columns[3]);
+    if (columns[0] !== 'TCP[HOST_FORWARD]' || columns[5] !== String(guestPort)) continue;
+    const port = Number(columns[3]);
+    if (Number.isInteger(port) && port > 0 && port < 65_536) return port;
   }
   return null;
 }
@@ -138,4 +139,17 @@ export async function systemPowerdown(session: QmpSession, deadlineMs?: number):
 /** Ends QEMU at once, the guest's unsynced writes with it. */
 export async function quit(session: QmpSession, deadlineMs?: number): Promise<void> {
   await session.execute('quit', {}, deadlineMs);
+}
+
+/** An answer of another shape than it should have is a fault of the monitor's (UD_QMP). */
+async function asked<T>(
+  session: QmpSession,
+  shape: z.ZodType<T>,
+  command: string,
+  args?: Frame,
+  deadlineMs?: number,
+): Promise<T> {
+  const answer = shape.safeParse(await session.execute(command, args, deadlineMs));
+  if (answer.success) return answer.data;
+  throw broken(`${command} was answered with what is no answer to it`, answer.error);
 }

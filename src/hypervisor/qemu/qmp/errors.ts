@@ -72,16 +72,21 @@ const NEXT_OF_ATTACH: Partial<Record<RefusalKind, string>> = {
   duplicate: 'the name is taken in QEMU by a device that unideploy did not make: remove that device',
 };
 
+/** The conversation with a monitor is at an end, or makes no sense. */
+export function broken(message: string, cause?: unknown): UnideployError {
+  return new UnideployError('UD_QMP', message, NEXT_OF_MONITOR, { cause });
+}
+
+const NEXT_OF_MONITOR =
+  'look at qemu.log in the run directory of the instance; a QEMU that hangs is ended by stopping the instance';
+
 /** Anything that went wrong between us and the monitor, as an error for people. */
 export function monitorError(instance: string, error: unknown): UnideployError {
   if (error instanceof UnideployError) return error;
   const what = error instanceof QmpRefusal ? `${error.command}: ${error.message}` : messageOf(error);
-  return new UnideployError(
-    'UD_QMP',
-    `the monitor of instance ${instance}: ${what}`,
-    'look at qemu.log in the run directory of the instance; a QEMU that hangs is ended by stopping the instance',
-    { cause: error },
-  );
+  return new UnideployError('UD_QMP', `the monitor of instance ${instance}: ${what}`, NEXT_OF_MONITOR, {
+    cause: error,
+  });
 }
 
 function messageOf(error: unknown): string {

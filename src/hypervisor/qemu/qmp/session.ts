@@ -1,6 +1,6 @@
 import pRetry from 'p-retry';
 import { UnideployError } from '../../../errors.ts';
-import { QmpRefusal } from './errors.ts';
+import { broken, QmpRefusal } from './errors.ts';
 import { type Frame, openWire, type Wire } from './wire.ts';
 
 export interface QmpEvent {
@@ -173,15 +173,6 @@ class Conversation implements QmpSession {
         ),
       );
   }
-}
-
-function broken(message: string, cause?: unknown): UnideployError {
-  return new UnideployError(
-    'UD_QMP',
-    message,
-    'look at qemu.log in the run directory of the instance; a QEMU that hangs is ended by stopping the instance',
-    { cause },
-  );
 }
 
 function deferred<T>() {

@@ -16,6 +16,7 @@ export interface Wire {
 
 /** The longest line taken, in bytes: a block graph of thousands of nodes stays far below. */
 const FRAME_LIMIT = 8 * 1024 * 1024;
+const MOST_PIECES = 4096;
 
 /**
  * Connects to a Unix socket that speaks one JSON object a line. Rejects with the socket's own error (`ENOENT`,
@@ -80,6 +81,8 @@ function lineSplitter(limit: number): (chunk: Buffer) => string[] {
       rest.push(chunk.subarray(start));
       size += chunk.length - start;
     }
+    // Each piece costs more than its bytes: those of a line that comes byte by byte are put together now and then.
+    if (rest.length > MOST_PIECES) rest = [Buffer.concat(rest)];
     if (size > limit) throw new Error(`a line of more than ${limit} bytes`);
     return lines;
   };

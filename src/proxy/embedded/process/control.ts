@@ -3,6 +3,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Client, type Dispatcher } from 'undici';
 import { z } from 'zod';
 import { report, UnideployError } from '../../../errors.ts';
+import { refuseNoRequest } from '../../../no-request.ts';
 import { type ControlError, type Drained, TOKEN_HEADER } from '../../port.ts';
 import type { Command, Reign } from './command.ts';
 import { type Primary, Superseded } from './primary.ts';
@@ -32,11 +33,20 @@ export function controlServer(
     return503OnClosing: false,
     // a table of some ten thousand routes
     bodyLimit: 16 << 20,
+    // a name that is too long is refused by who looks for it, with a code
+    routerOptions: { maxParamLength: 4096 },
+    clientErrorHandler: refuseNoRequest(misused),
+    frameworkErrors: (error, _request, reply) => {
+      void (reply as FastifyReply).code(400).send({ error: misused(error.message) });
+    },
     serverFactory: (handler) => createServer({ requestTimeout: 0 }, handler),
   });
   app.setErrorHandler(async (error, request, reply) => {
     if (error instanceof Superseded) return await passOn(socket, request, reply);
-    const body: ControlError = { error: report(error) };
+    // what the server itself cannot understand is no fault of ours
+    const refusal =
+      statusOf(error) < 500 && !(error instanceof UnideployError) ? misused(messageOf(error)) : error;
+    const body: ControlError = { error: report(refusal) };
     return await reply.code(statusOf(error)).send(body);
   });
   app.setNotFoundHandler((request) => {
@@ -148,6 +158,10 @@ function misused(message: string): UnideployError {
     message,
     'the controller and the data plane may be of different versions',
   );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function statusOf(error: unknown): number {

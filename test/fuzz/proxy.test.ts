@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { ENGINES, eventually, sharedStage } from '../engines.ts';
-import { backend, route, until } from '../scene.ts';
-import { type Bare, bareInstance, dial } from './wire.ts';
+import { ENGINES, eventually, sharedStage } from '../integration/proxy/engines.ts';
+import { backend, route, until } from '../integration/proxy/scene.ts';
+import { type Bare, bareInstance, dial } from '../integration/proxy/suite/wire.ts';
+import { rounds } from '../support/fuzz/rounds.ts';
+import { seed } from '../support/seed.ts';
 
-const ROUNDS = Number(process.env.UNIDEPLOY_FUZZ_ROUNDS ?? 3_000);
-const SEED = Number(process.env.UNIDEPLOY_FUZZ_SEED ?? Date.now() % 1_000_000);
+const ROUNDS = rounds(2_000);
 
 const REQUESTS = [
   'GET /path?query HTTP/1.1\r\nHost: a\r\nX-Header: value\r\n\r\n',
@@ -67,8 +68,8 @@ const WORDS = [
 describe.each(ENGINES)('$engine', { timeout: 120_000 }, ({ open }) => {
   const at = sharedStage(open);
 
-  test(`thousands of mutated requests and answers, cut anywhere, leave it as it was (seed ${SEED})`, async () => {
-    const chance = new Chance(SEED);
+  test('thousands of mutated requests and answers, cut anywhere, leave it as it was', async () => {
+    const chance = new Chance(seed);
     const app = await bareInstance(({ socket }) => {
       socket.once('data', () => say(socket, chance.mutated(ANSWERS), chance));
     });
