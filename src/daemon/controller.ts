@@ -135,6 +135,7 @@ async function start(
   return {
     stopped,
     close: async () => {
+      runs.leave();
       monitor.stop();
       clearInterval(keeper);
       // A data plane without a service is of no use to anyone; with one, it goes on.
