@@ -25,7 +25,7 @@ export interface RolloutView {
   renew: number | null;
   /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
   passed: Readonly<Record<string, number>>;
-  /** how many more instances may be lost on the way back before that is a failure; on the way forward each one is */
+  /** how many more instances may stop by themselves on the way back; negative: too many have. On the way forward each is a failure */
   spare: number;
   /** ids for the instances to be launched next, never used before */
   freshId: (ordinal: number) => string;
