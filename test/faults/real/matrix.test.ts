@@ -27,7 +27,8 @@ describe('a process of a service under load that dies or stands still in the mid
     '$name: one version serves, nothing is left, and the record is true',
     async (what) => {
       await setOut(place, what, ++round);
-      const { stdout } = await place.cli(['plan', '--json']);
+      const { stdout, exitCode } = await place.cli(['plan', '--json']);
+      expect(exitCode, stdout).toBe(0);
       const { steps } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { steps: JournalEntry[] };
       const moments = momentsOf(steps, what.target);
       for (const moment of EVERYTHING ? moments : sample.some(moments, 1)) {

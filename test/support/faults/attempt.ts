@@ -24,6 +24,11 @@ export async function attempt(place: Workplace, what: Case, moment: Moment): Pro
   const before = Object.keys(staff.guests);
   const records = recordsIn(place);
   const load = await place.load();
+  let closed: Promise<Ledger> | null = null;
+  const close = () => {
+    closed ??= load.stop();
+    return closed;
+  };
   const last = records.lastRollout()?.id ?? 0;
   const cli = place.start(['rollout']);
   try {
@@ -51,7 +56,7 @@ export async function attempt(place: Workplace, what: Case, moment: Moment): Pro
     await cli.outcome;
     const ended = records.lastRollout();
     if (!ended) throw new Error('there is no rollout');
-    const ledger = await load.stop();
+    const ledger = await close();
     return [
       ...endingOf(what, ended),
       ...failuresOf(what, { calm, disturbed, ledger }),
@@ -59,7 +64,7 @@ export async function attempt(place: Workplace, what: Case, moment: Moment): Pro
       ...(await leftoversOf(place, ended)),
     ];
   } finally {
-    await load.stop();
+    await close();
     records.close();
   }
 }
@@ -71,7 +76,7 @@ export async function setOut(place: Workplace, { move }: Case, round: number): P
   const { goal } = await place.status();
   const runs = records.revision(goal.revision ?? 1);
   records.close();
-  const boot = runs.machine.cmdline.replace('ud.control=1', '').trim();
+  const boot = /test\.round=\d+/.exec(runs.machine.cmdline)?.[0] ?? '';
   const rollout = {
     strategy,
     parallel: 1,
