@@ -23,6 +23,7 @@ export default defineConfig({
       // Emulated guests share two cores: one file at a time keeps each quick and the deadlines honest.
       project('integration', { testTimeout: 120_000, parallel: false }),
       project('e2e', { testTimeout: 300_000, parallel: false }),
+      project('faults', { testTimeout: 300_000, parallel: false, folder: 'faults/real' }),
     ],
   },
 });
