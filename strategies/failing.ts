@@ -39,7 +39,8 @@ function isBroken(instance: ObservedInstance, rollout: RolloutView, now: number)
   if (instance.acting !== null) return false;
   if (turnedBad(instance, rollout)) return true;
   if (!isFresh(instance, rollout)) return false;
-  if (instance.state === 'stopped') return true;
+  // There is nothing better to go back to than another one of the same.
+  if (instance.state === 'stopped') return rollout.spare < 0 || rollout.direction === 'forward';
   // A controller that has just taken over has not asked yet: that is no failure of the instance.
   if (instance.state === 'running' && instance.health === 'unknown') return false;
   return now - instance.launchedAt > rollout.health.deadline && !isPromising(instance, rollout);

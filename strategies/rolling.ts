@@ -1,7 +1,13 @@
 import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
 import { bakeGate, type Gate, hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
-import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
+import {
+  isAvailable,
+  isReady,
+  type ObservedInstance,
+  type ObservedPool,
+  staysAvailable,
+} from '../src/domain/pool.ts';
 import {
   act,
   type Decision,
@@ -99,7 +105,7 @@ function admissions(keep: ObservedInstance[], rollout: RolloutView, now: number)
 /** Those without traffic go at once; those with traffic are drained while enough others serve. */
 function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: RolloutView): Action[] {
   const floor = Math.max(0, rollout.replicas - bounds(rollout.policy, rollout.replicas).unavailable);
-  let available = pool.instances.filter((i) => isAvailable(i) && i.acting !== 'drain').length;
+  let available = pool.instances.filter(staysAvailable).length;
   const actions: Action[] = [];
   for (const instance of leave.filter((i) => i.acting === null)) {
     if (instance.state === 'stopped' || (instance.weight === 0 && instance.inFlight === 0)) {

@@ -1,7 +1,13 @@
 import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
 import { hookGate } from '../src/domain/gate.ts';
 import { bounds } from '../src/domain/policy.ts';
-import { isAvailable, isReady, type ObservedInstance, type ObservedPool } from '../src/domain/pool.ts';
+import {
+  isAvailable,
+  isReady,
+  type ObservedInstance,
+  type ObservedPool,
+  staysAvailable,
+} from '../src/domain/pool.ts';
 import {
   act,
   type Decision,
@@ -89,7 +95,7 @@ function swapInTurn(
   }
   const size = Math.min(rollout.replicas, running.length);
   const floor = Math.max(1, size - Math.max(1, bounds(rollout.policy, size).unavailable));
-  let spare = running.filter((i) => isAvailable(i) && i.acting !== 'drain').length - floor;
+  let spare = running.filter(staysAvailable).length - floor;
   const actions: Action[] = [];
   for (const instance of running.filter((i) => i.acting === null)) {
     if (isFit(instance, rollout, now) && instance.weight === 0) {

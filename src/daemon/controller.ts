@@ -185,6 +185,7 @@ async function start(
   return {
     stopped,
     close: async () => {
+      runs.leave();
       supervisor.stop();
       monitor.stop();
       clearInterval(keeper);

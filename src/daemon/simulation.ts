@@ -6,18 +6,20 @@ import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import type { HookRunner } from '../hooks/port.ts';
+import type { InstanceSpec } from '../hypervisor/port.ts';
 import { VirtualClock } from '../hypervisor/simulated/clock.ts';
 import { type Costs, type Incident, SimulatedWorld } from '../hypervisor/simulated/world.ts';
 import type { Measures } from '../measure/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
-import { simulatedDataPlane } from '../proxy/simulated.ts';
+import { type SimulatedDataPlane, simulatedDataPlane } from '../proxy/simulated.ts';
 import { type MemoryStore, memoryStore } from '../store/memory.ts';
+import type { RolloutStore } from '../store/port.ts';
 import { strategyOf } from './strategy-of.ts';
 
 export interface Simulation {
   clock: VirtualClock;
   world: SimulatedWorld;
-  dataPlane: DataPlane;
+  dataPlane: SimulatedDataPlane;
   store: MemoryStore;
   /**
    * The parts of an engine in this world; each call is a new controller that knows nothing of the one before.
@@ -38,7 +40,7 @@ const GOOD_MEASURES: Measures = {
 export function simulation(options: {
   start?: number;
   revisionOf: (service: string, number: number) => Revision | null;
-  incidentFor?: (instance: string) => Incident | null;
+  incidentFor?: (instance: string, spec: InstanceSpec) => Incident | null;
   busy?: (instance: string) => number;
   costs?: Partial<Costs>;
   /** those there are, otherwise */
@@ -57,12 +59,13 @@ export function simulation(options: {
     const time = through<Clock>(clock);
     const monitor = new Monitor(hypervisor, through(world.prober), time, () => health);
     void monitor.run();
-    const routing = new Routing(through(dataPlane), store);
+    const memory = through<RolloutStore>(store);
+    const routing = new Routing(through<DataPlane>(dataPlane), memory);
     return {
       hypervisor,
       monitor,
       routing,
-      store,
+      store: memory,
       clock: time,
       strategyOf: options.strategyOf ?? strategyOf,
       hooks: through(options.hooks ?? IDLE_HOOKS),

@@ -52,7 +52,12 @@ export function isAvailable(instance: ObservedInstance): boolean {
   return instance.weight > 0 && instance.state === 'running' && instance.health !== 'unhealthy';
 }
 
-/** The same, and for long enough: `minHealthy` milliseconds without a break. */
+/** The same, whatever comes of what is under way: a drain, or a shift, may take its share. */
+export function staysAvailable(instance: ObservedInstance): boolean {
+  return isAvailable(instance) && instance.acting !== 'drain' && instance.acting !== 'shift';
+}
+
+/** Ready, and for long enough: `minHealthy` milliseconds without a break. */
 export function isSettled(
   instance: ObservedInstance,
   revision: number | null,

@@ -28,6 +28,8 @@ export interface RolloutView {
   sick: readonly Sick[];
   /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
   passed: Readonly<Record<string, number>>;
+  /** how many more instances may stop by themselves on the way back; negative: too many have. On the way forward each is a failure */
+  spare: number;
   /** ids for the instances to be launched next, never used before */
   freshId: (ordinal: number) => string;
 }

@@ -36,6 +36,9 @@ const OBSERVE_AT_LEAST_EVERY = 250;
 /** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
 const MOST_ATTEMPTS = 5;
 
+/** How many instances may go by themselves on the way back: more means that the revision does not live here any more. */
+const MOST_LOST = 5;
+
 /** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
 const BLIND_FOR = 10_000;
 
@@ -54,13 +57,20 @@ export interface EngineParts extends Senses {
 /**
  * Moves one open rollout to its end: observe the pool, ask the strategy, perform what it says, observe again.
  * Whatever an earlier controller has done to the pool is simply part of what is observed.
+ *
+ * @param leaving once it is aborted nothing more is begun or written: what was cut short is no failure of the rollout,
+ *   which stays open for the next controller
  */
-export async function runRollout(parts: EngineParts, id: number): Promise<Rollout> {
+export async function runRollout(
+  parts: EngineParts,
+  id: number,
+  leaving: AbortSignal = new AbortController().signal,
+): Promise<Rollout> {
   const rollout = parts.store.rollout(id);
   if (!rollout)
     throw new UnideployError('UD_INTERNAL', `no rollout ${id}`, 'this is a bug: please report it');
   const strategy = await parts.strategyOf(rollout.strategy);
-  return await new Run(parts, rollout, strategy).toItsEnd();
+  return await new Run(parts, rollout, strategy, leaving).toItsEnd();
 }
 
 class Run {
@@ -68,8 +78,11 @@ class Run {
   readonly #strategy: Strategy;
   readonly #acting = new Map<string, Action['kind']>();
   readonly #attempts = new Map<string, number>();
+  /** instances whose machine has gone by itself, in the present direction */
+  readonly #lost = new Set<string>();
   readonly #changed = new Signal();
   readonly #id: number;
+  readonly #leaving: AbortSignal;
   #rollout: Rollout;
   #gates: Gatekeeper;
   #fronted = false;
@@ -82,8 +95,9 @@ class Run {
   /** the hooks of a rollback, which nothing waits for until the end */
   #onRollback: Promise<void> = Promise.resolve();
 
-  constructor(parts: EngineParts, rollout: Rollout, strategy: Strategy) {
+  constructor(parts: EngineParts, rollout: Rollout, strategy: Strategy, leaving: AbortSignal) {
     this.#parts = parts;
+    this.#leaving = leaving;
     this.#id = rollout.id;
     this.#rollout = rollout;
     this.#strategy = strategy;
@@ -94,10 +108,12 @@ class Run {
     const { hypervisor, monitor, onOrder } = this.#parts;
     const wake = () => this.#changed.raise();
     const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
+    this.#leaving.addEventListener('abort', wake);
     try {
-      while (this.#rollout.state === 'open') await this.#step();
+      while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
       return this.#rollout;
     } finally {
+      this.#leaving.removeEventListener('abort', wake);
       this.#gates.close();
       for (const stop of unsubscribe) stop();
     }
@@ -134,7 +150,7 @@ class Run {
     for (const order of orders) {
       if (order.event === 'ordered' && order.how === 'promote') this.#promote(order.by);
     }
-    this.#parts.store.updateRollout(this.#rollout);
+    this.#save();
   }
 
   /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
@@ -189,7 +205,11 @@ class Run {
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
     await this.#relabel(pool);
-    const decision = this.#strategy.next(pool, viewOf(this.#rollout, this.#parts.store), now);
+    for (const { id, state, acting } of pool.instances) {
+      if (state === 'stopped' && acting === null) this.#lost.add(id);
+    }
+    const view = viewOf(this.#rollout, this.#parts.store, MOST_LOST - this.#lost.size);
+    const decision = this.#strategy.next(pool, view, now);
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
       case 'act':
@@ -229,12 +249,13 @@ class Run {
     if (state && state.passedAt !== null) return true;
     if (!state && this.#gates.isTrivial(gate)) {
       this.#remember(gate.key, { reachedAt: now, passedAt: now, stuck: null });
+      this.#save();
       this.#changed.raise();
       return true;
     }
     if (!state) {
       this.#remember(gate.key, { reachedAt: now, passedAt: null, stuck: null });
-      this.#journal({
+      this.#record({
         event: 'gate-reached',
         gate: gate.key,
         promotable: gate.hooks === null,
@@ -260,7 +281,7 @@ class Run {
     const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
     this.#rollout = { ...standStill(this.#rollout, false, now), progressAt: now };
     this.#remember(key, { reachedAt, passedAt: now, stuck: null });
-    this.#journal({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
+    this.#record({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
     this.#changed.raise();
     return true;
   }
@@ -269,18 +290,17 @@ class Run {
     const state = this.#rollout.gates[key];
     if (!state || state.stuck !== null) return;
     this.#remember(key, { ...state, stuck: reason });
-    this.#journal({ event: 'gate-stuck', gate: key, reason });
+    this.#record({ event: 'gate-stuck', gate: key, reason });
   }
 
   #remember(key: string, state: GateState): void {
     this.#rollout = { ...this.#rollout, gates: { ...this.#rollout.gates, [key]: state } };
-    this.#parts.store.updateRollout(this.#rollout);
   }
 
   #stand(still: boolean): void {
     const before = this.#rollout;
     this.#rollout = standStill(before, still, this.#parts.clock.now());
-    if (this.#rollout !== before) this.#parts.store.updateRollout(this.#rollout);
+    if (this.#rollout !== before) this.#save();
   }
 
   /** Guests that an earlier controller has swapped, and died before it could say so, count as of what they serve. */
@@ -299,6 +319,7 @@ class Run {
 
   /** Begins an action and goes on; its end wakes the loop. */
   #start(action: Action): void {
+    if (this.#leaving.aborted) return;
     const instances = instancesOf(action);
     if (instances.some((instance) => this.#acting.has(instance))) return;
     const attempt =
@@ -312,31 +333,42 @@ class Run {
       this.#fail(inVain(attempt, MOST_ATTEMPTS), culprit);
       return;
     }
-    const { clock, store } = this.#parts;
+    const { clock } = this.#parts;
     const began = clock.now();
     for (const instance of instances) this.#acting.set(instance, action.kind);
     if (action.kind === 'launch') this.#rollout.launches += 1;
-    store.updateRollout(this.#rollout);
-    this.#journal({ event: 'action-started', action, revision: goal(this.#rollout).revision });
+    this.#record({ event: 'action-started', action, revision: goal(this.#rollout).revision });
     const task = this.#task();
     void execute(action, task)
       .then(() => {
         this.#rollout = { ...this.#rollout, progressAt: clock.now() };
-        store.updateRollout(this.#rollout);
-        this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
+        this.#record({ event: 'action-finished', action, ms: clock.now() - began });
       })
-      .catch((error: unknown) => {
+      .catch(async (error: unknown) => {
         this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
         if (task.rollout.direction !== this.#rollout.direction) return;
-        // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
-        const again =
-          action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
-        if (!again) this.#fail(error, culprit);
+        if (attempts < MOST_ATTEMPTS && (await this.#isBearable(action))) return;
+        this.#fail(error, culprit);
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);
         this.#changed.raise();
       });
+  }
+
+  /**
+   * Whether the strategy may decide anew after an action that failed. On the way back there is nothing better to go to: an
+   * instance that does not answer may do so later, and one that has gone is replaced by another.
+   */
+  async #isBearable(action: Action): Promise<boolean> {
+    if (this.#rollout.direction === 'forward') return false;
+    if (action.kind === 'shift' || action.kind === 'admit') return true;
+    const { instance } = action;
+    const machines = await this.#parts.hypervisor.list().catch(() => null);
+    const machine = machines?.find(({ spec }) => spec.id === instance);
+    if (machines === null || machine?.state === 'running') return false;
+    this.#lost.add(instance);
+    return this.#lost.size <= MOST_LOST;
   }
 
   #fail(error: unknown, instance: string | null): void {
@@ -356,17 +388,19 @@ class Run {
     if (this.#failure) return;
     const evidenceOf = async () => (instance === null ? null : await findEvidence(this.#parts, instance));
     if (isOver) return await this.#finish(error, await evidenceOf());
-    this.#attempts.clear();
     this.#gates.close();
-    // At once: what else was begun on the way forward, and fails while the evidence is looked for, is no failure of the way back.
+    // It stands until the rollout has turned: what else fails while the evidence is looked for is no failure of the way back.
+    this.#failure = failure;
+    this.#evidence = await evidenceOf();
+    this.#failure = null;
+    this.#attempts.clear();
+    this.#lost.clear();
     const now = this.#parts.clock.now();
     this.#rollout = { ...this.#rollout, ...underWay(now), direction: 'back', reason: error };
     this.#gates = this.#gatekeeper();
     this.#fronted = false;
-    this.#parts.store.updateRollout(this.#rollout);
-    this.#evidence = await evidenceOf();
     const to = this.#rollout.from.revision;
-    this.#journal({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
+    this.#record({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
     this.#onRollback = this.#tell('on-rollback');
     this.#changed.raise();
   }
@@ -398,10 +432,11 @@ class Run {
     if (direction === 'forward') await this.#tell('post-rollout');
     await this.#onRollback;
     this.#close(stuck ? 'failed' : verdict(this.#rollout), stuck ?? this.#rollout.reason, evidence);
-    if (revision === null && !stuck) store.removeService(service);
+    if (revision === null && !stuck && !this.#leaving.aborted) store.removeService(service);
   }
 
   #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
+    if (this.#leaving.aborted) return;
     const { store, clock } = this.#parts;
     const endedAt = clock.now();
     const target = targetOf(this.#rollout, store);
@@ -465,7 +500,19 @@ class Run {
     return { ...this.#parts, rollout: this.#rollout, target: targetOf(this.#rollout, store), volumes };
   }
 
+  #save(): void {
+    if (!this.#leaving.aborted) this.#parts.store.updateRollout(this.#rollout);
+  }
+
+  /** The rollout as it is from now on, and why. */
+  #record(happening: Happening): void {
+    if (this.#leaving.aborted) return;
+    this.#parts.store.record(this.#rollout, this.#parts.clock.now(), happening);
+    this.#parts.onJournal(this.#id);
+  }
+
   #journal(happening: Happening): void {
+    if (this.#leaving.aborted) return;
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
     this.#parts.onJournal(this.#id);
   }

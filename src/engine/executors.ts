@@ -156,13 +156,17 @@ async function exchange(
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */
 async function attachBeside({ machine, revision, stale, missing }: Exchange, task: Task): Promise<void> {
   const { id } = machine.spec;
+  // Of a swap that was cut short: the guest serves what came last, and would never prove what lies beneath.
+  const above = stale.filter((volume) => covers(machine, volume, revision));
+  for (const volume of above) await task.hypervisor.detachVolume(id, volume);
   for (const volume of missing) await task.hypervisor.attachVolume(id, volume);
   // A guest serves the newest: one that stands before what is wanted has to go first.
   const before = missing.length > 0 ? [] : stale.filter((volume) => isNewest(volume, machine));
   for (const volume of before) await task.hypervisor.detachVolume(id, volume);
   const error = await verify(machine, revision, task);
+  const beneath = stale.filter((volume) => !above.includes(volume));
   // A guest that had nothing else keeps what it has: there is nothing to go back to.
-  const leaving = error ? (stale.length > 0 ? missing : []) : stale;
+  const leaving = error ? (beneath.length > 0 ? missing : []) : beneath;
   for (const volume of leaving) await task.hypervisor.detachVolume(id, volume);
   if (!error) return;
   await recovered(machine, task);
@@ -208,6 +212,14 @@ async function verify(
   const { health, policy } = task.rollout;
   const passed = await task.monitor.until(machine, proofs(revision), health, policy.verify);
   return passed ? null : unverified(machine.spec.id, revision, policy.verify, task);
+}
+
+/** Whether it was attached over a volume of the revision. */
+function covers({ volumes }: VirtualMachine, { name, digest }: AttachedVolume, revision: Revision): boolean {
+  const at = volumes.findIndex((has) => has.name === name && has.digest === digest);
+  const wanted = revision.volumes.find((volume) => volume.name === name);
+  const beneath = volumes.findIndex((has) => wanted !== undefined && isSame(has, wanted));
+  return beneath >= 0 && beneath < at;
 }
 
 function isSame(has: AttachedVolume, wanted: AttachedVolume): boolean {

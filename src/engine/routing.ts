@@ -1,4 +1,5 @@
 import { canonical } from '../domain/revision.ts';
+import { UnideployError } from '../errors.ts';
 import type { DataPlane, Figures, ListenAddress, Route, RoutingTable, TableStatus } from '../proxy/port.ts';
 import type { RolloutStore } from '../store/port.ts';
 
@@ -27,7 +28,7 @@ export class Routing {
     return await this.#inTurn(service, async () => {
       const again = await this.#find(service);
       const last = again || this.#removed.has(service) ? null : this.#store.table(service);
-      return again ?? (last && (await this.#dataPlane.apply(last)));
+      return again ?? (last && (await this.#surviving(() => this.#dataPlane.apply(last))));
     });
   }
 
@@ -90,7 +91,8 @@ export class Routing {
   }
 
   async drained(service: string, instance: string, deadline: number): Promise<{ cut: number }> {
-    return await this.#dataPlane.drained(service, instance, deadline);
+    // What was in flight in a data plane that died has ended with it.
+    return await this.#surviving(() => this.#dataPlane.drained(service, instance, deadline));
   }
 
   async #editRoute(service: string, instance: string, change: Partial<Route>): Promise<void> {
@@ -108,15 +110,34 @@ export class Routing {
     await this.#inTurn(service, async () => {
       const last = this.#last.get(service);
       if (last && (await this.#changed(service, last, change).catch(() => false))) return;
-      const running = await this.#find(service);
-      const saved = this.#store.table(service);
-      const before = running ? toTable(running) : (saved ?? first);
-      if (!before) return;
-      if (running) this.#last.set(service, before);
-      const changed = change(before);
-      if (running && sameTable(before, changed)) return;
-      await this.#apply({ ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 });
+      await this.#surviving(() => this.#editFound(service, change, first));
     });
+  }
+
+  async #editFound(
+    service: string,
+    change: (table: RoutingTable) => RoutingTable,
+    first?: RoutingTable,
+  ): Promise<void> {
+    const running = await this.#find(service);
+    const saved = this.#store.table(service);
+    const before = running ? toTable(running) : (saved ?? first);
+    if (!before) return;
+    if (running) this.#last.set(service, before);
+    const changed = change(before);
+    if (running && sameTable(before, changed)) return;
+    await this.#apply({ ...changed, version: Math.max(before.version, saved?.version ?? 0) + 1 });
+  }
+
+  /** Does it once more where the data plane has died over it: the one that takes its place is asked then. */
+  async #surviving<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof UnideployError) || error.code !== 'UD_PROXY_FAILED') throw error;
+      await this.#dataPlane.ensure();
+      return await call();
+    }
   }
 
   /**
@@ -145,7 +166,7 @@ export class Routing {
   async remove(service: string, grace: number): Promise<void> {
     await this.#inTurn(service, async () => {
       this.#last.delete(service);
-      await this.#dataPlane.remove(service, grace);
+      await this.#surviving(() => this.#dataPlane.remove(service, grace));
       this.#removed.add(service);
     });
   }

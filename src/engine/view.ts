@@ -5,8 +5,12 @@ import type { RolloutStore } from '../store/port.ts';
 
 type Revisions = Pick<RolloutStore, 'revision'>;
 
-/** What a strategy is told of a rollout. */
-export function viewOf(rollout: Rollout, store: Revisions): RolloutView {
+/**
+ * What a strategy is told of a rollout.
+ *
+ * @param spare how many more instances it may lose on the way back
+ */
+export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
   const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
   const { revision, replicas } = goal(rollout);
   return {
@@ -24,6 +28,7 @@ export function viewOf(rollout: Rollout, store: Revisions): RolloutView {
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),
+    spare: direction === 'back' ? spare : 0,
     freshId: (ordinal) => `${service}-${id}-${launches + ordinal + 1}`,
   };
 }

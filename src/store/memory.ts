@@ -30,10 +30,11 @@ export function memoryStore(revisionOf: (service: string, number: number) => Rev
       entries.filter(
         (entry): entry is OrderEntry => entry.rollout === id && entry.seq > after && isOrder(entry),
       ),
-    closeRollout: (rollout, happening) => {
+    record: (rollout, at, happening) => {
       store.updateRollout(rollout);
-      store.append(rollout, rollout.endedAt ?? rollout.since, happening);
+      store.append(rollout, at, happening);
     },
+    closeRollout: (rollout, happening) => store.record(rollout, rollout.endedAt ?? rollout.since, happening),
     removeService: (name) => {
       tables.delete(name);
     },

@@ -37,8 +37,11 @@ export interface RolloutStore {
   /** what people have told the rollout after position `after` of the journal, oldest first */
   orders(rollout: number, after: number): OrderEntry[];
   append(rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry;
+  /** What the rollout is from now on and the entry that says so: both, or neither. */
+  record(rollout: Rollout, at: number, happening: Happening): void;
   /**
    * Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable.
+   * A goal of no instance is the end of the service.
    *
    * @param leaves instances stay without traffic, for as long as the policy keeps them warm
    */

@@ -102,16 +102,16 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     );
   };
 
+  const removeService = (name: string) => {
+    sql('delete from services where name = ?').run(name);
+    sql('delete from tables where service = ?').run(name);
+  };
+
   return refusedByFence({
     services: () => bodies(readService, 'select body from services order by name'),
     service: (name) => body(readService, 'select body from services where name = ?', name),
     putService,
-    removeService(name) {
-      db.transaction(() => {
-        sql('delete from services where name = ?').run(name);
-        sql('delete from tables where service = ?').run(name);
-      })();
-    },
+    removeService: db.transaction(removeService) as Store['removeService'],
 
     addRevision: db.transaction((revision): Revision => {
       const row = sql('select coalesce(max(number), 0) + 1 as number from revisions where service = ?').get(
@@ -176,6 +176,10 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
         append(rollout, endedAt ?? rollout.since, happening);
         // A repair makes the service what it is already.
         if (state !== 'succeeded' || kind === 'repair') return;
+        if (to.revision === null) {
+          removeService(service);
+          return;
+        }
         const warm = leaves && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
         const own = isByConfig(kind)
           ? null
@@ -198,6 +202,10 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     },
 
     append,
+    record: db.transaction((rollout, at, happening) => {
+      updateRollout(rollout);
+      append(rollout, at, happening);
+    }) as Store['record'],
     journal: (rollout, after) =>
       journal('select * from journal where rollout = ? and seq > ? order by seq', rollout, after),
     audit: (service, limit) =>

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DEFAULT_SUPERVISION } from '../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
 import { type FuzzedController, fuzzedController } from '../support/fuzz/controller.ts';
 import { mutated, mutatedJson } from '../support/fuzz/mutations.ts';
@@ -38,6 +39,7 @@ const DEPLOY = {
   traffic: DEFAULT_TRAFFIC,
   policy: POLICY,
   health: HEALTH,
+  supervision: DEFAULT_SUPERVISION,
   performer,
   gitCommit: null,
   expect: null,

@@ -35,6 +35,8 @@ const COSTS: Costs = { spawn: 50, boot: 3000, attach: 60, detach: 50, stop: 100 
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
 const LEAK = 2_000;
+/** How long a monitor is waited for that does not answer, as with a real one. */
+const MONITOR = { command: 10_000, stop: 2_000 };
 
 interface Guest {
   spec: InstanceSpec;
@@ -42,6 +44,8 @@ interface Guest {
   port: number;
   bootedAt: number;
   alive: boolean;
+  /** until then its process stands still: it answers nobody */
+  stoppedUntil: number;
   volumes: AttachedVolume[];
   incident: Incident | null;
   sickness: Exclude<Sickness, 'heals'> | null;
@@ -60,11 +64,11 @@ export class SimulatedWorld {
   readonly #contents = new Map<string, string | null>();
   readonly #listeners = new Set<(id: string) => void>();
   #added = 0;
-  readonly #incidentFor: (id: string) => Incident | null;
+  readonly #incidentFor: (id: string, spec: InstanceSpec) => Incident | null;
 
   constructor(
     clock: Clock,
-    incidentFor: (id: string) => Incident | null = () => null,
+    incidentFor: (id: string, spec: InstanceSpec) => Incident | null = () => null,
     costs: Partial<Costs> = {},
   ) {
     this.#clock = clock;
@@ -80,6 +84,31 @@ export class SimulatedWorld {
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
   know(volumes: CodeVolume[]): void {
     for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+  }
+
+  /** All machines, as the hypervisor would list them. */
+  machines(): VirtualMachine[] {
+    return [...this.#guests.values()].map((guest) => ({
+      spec: guest.spec,
+      state: guest.frozen ? 'frozen' : guest.alive ? 'running' : 'stopped',
+      runState: guest.alive && !guest.frozen && !this.#stands(guest) ? runStateOf(guest) : null,
+      endpoint: guest.alive ? { host: 'simulated', port: guest.port } : null,
+      volumes: [...guest.volumes],
+    }));
+  }
+
+  /** The process of a guest ends in this moment, and takes along what it had. */
+  kill(id: string): void {
+    const guest = this.#guests.get(id);
+    if (!guest?.alive) return;
+    guest.alive = false;
+    this.#happened(id);
+  }
+
+  /** The process of a guest stands still for so many ms, and nobody is told. */
+  halt(id: string, ms: number): void {
+    const guest = this.#guests.get(id);
+    if (guest) guest.stoppedUntil = this.#clock.now() + ms;
   }
 
   /** Whether a request would be answered well by the guest at this moment, and which volumes answer it. */
@@ -120,7 +149,7 @@ export class SimulatedWorld {
     launch: async (spec) => {
       if (this.#guests.get(spec.id)?.alive) return;
       await this.#clock.sleep(this.#costs.spawn);
-      const incident = this.#incidentFor(spec.id);
+      const incident = this.#incidentFor(spec.id, spec);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
       const bootedAt = this.#clock.now() + this.#costs.boot;
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
@@ -128,18 +157,11 @@ export class SimulatedWorld {
       if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
       if (incident === 'dies-after-health') void this.#dieAfter(guest, this.#costs.boot + LATER);
     },
-    list: async () =>
-      [...this.#guests.values()].map((guest) => ({
-        spec: guest.spec,
-        state: guest.frozen ? 'frozen' : guest.alive ? 'running' : 'stopped',
-        runState: guest.alive && !guest.frozen ? runStateOf(guest) : null,
-        endpoint: guest.alive ? { host: 'simulated', port: guest.port } : null,
-        volumes: [...guest.volumes],
-      })),
+    list: async () => this.machines(),
     attachVolume: async (id, volume) => {
       const guest = this.#running(id);
       if (has(guest, volume)) return;
-      await this.#clock.sleep(this.#costs.attach);
+      await this.#command(guest, this.#costs.attach);
       if (guest.incident === 'monitor-lost') throw failure('UD_QMP', `the monitor of ${id} went away`);
       this.know([volume]);
       if (!has(guest, volume)) guest.volumes.push({ name: volume.name, digest: volume.digest });
@@ -148,7 +170,7 @@ export class SimulatedWorld {
     detachVolume: async (id, volume) => {
       const guest = this.#running(id);
       if (!has(guest, volume)) return;
-      await this.#clock.sleep(this.#costs.detach);
+      await this.#command(guest, this.#costs.detach);
       if (guest.incident === 'unplug-unacknowledged')
         throw failure('UD_VOLUME_UNPLUG', `${id} keeps ${volume.name}`);
       guest.volumes = guest.volumes.filter((other) => !isSame(other, volume));
@@ -161,7 +183,8 @@ export class SimulatedWorld {
     stop: async (id) => {
       const guest = this.#guests.get(id);
       if (!guest?.alive) return;
-      await this.#clock.sleep(this.#costs.stop);
+      // A monitor that does not answer is given up, and the process is ended by signals.
+      await this.#clock.sleep(this.#stands(guest) ? 2 * MONITOR.stop : this.#costs.stop);
       guest.alive = false;
       this.#happened(id);
     },
@@ -198,9 +221,27 @@ export class SimulatedWorld {
     close: async () => {},
   };
 
+  /** A command of the monitor: answered late by a process that stands still, and never by one that has gone. */
+  async #command(guest: Guest, ms: number): Promise<void> {
+    const { id } = guest.spec;
+    const late = this.#clock.now() + MONITOR.command;
+    while (this.#stands(guest)) {
+      await this.#clock.sleep(Math.min(guest.stoppedUntil, late) - this.#clock.now());
+      if (this.#stands(guest) && this.#clock.now() >= late)
+        throw failure('UD_QMP', `the monitor of ${id} does not answer`);
+    }
+    await this.#clock.sleep(ms);
+    if (!guest.alive) throw failure('UD_QMP', `the monitor of ${id} went away`);
+  }
+
+  #stands({ stoppedUntil }: Guest): boolean {
+    return this.#clock.now() < stoppedUntil;
+  }
+
   #isHealthy(guest: Guest): boolean {
     const now = this.#clock.now();
-    if (!guest.alive || now < guest.bootedAt || guest.incident === 'never-healthy') return false;
+    if (!guest.alive || this.#stands(guest) || now < guest.bootedAt) return false;
+    if (guest.incident === 'never-healthy') return false;
     if (guest.frozen || (guest.sickness !== null && guest.sickness !== 'leaks')) return false;
     if (guest.sickness === 'leaks' && this.#memoryOf(guest).available === 0) return false;
     if (guest.incident === 'hangs-after-health' && now >= guest.bootedAt + LATER) return false;
@@ -223,7 +264,7 @@ export class SimulatedWorld {
     incident: Incident | null,
   ): Guest {
     this.know(spec.volumes);
-    const well = { sickness: null, sickSince: 0, frozen: false, asked: 0 };
+    const well = { sickness: null, sickSince: 0, frozen: false, stoppedUntil: 0, asked: 0 };
     const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, ...well };
     this.#guests.set(spec.id, guest);
     return guest;

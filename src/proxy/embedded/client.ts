@@ -25,14 +25,16 @@ export interface EmbeddedOptions {
   workers?: number;
   /** of the controller that it is to obey */
   fence?: Fence;
+  /** milliseconds it may take to answer, over what it is told to wait itself; 15 s otherwise */
+  answerMs?: number;
 }
 
 /** The data plane of Node processes of its own: started where none answers, adopted otherwise. */
 export function embeddedDataPlane(options: EmbeddedOptions): DataPlane {
-  const { state, entry: given, workers, fence = UNFENCED } = options;
+  const { state, entry: given, workers, fence = UNFENCED, answerMs = ANSWER_DEADLINE } = options;
   const entry = given ?? defaultEntry();
   const files = planeFiles(state);
-  const call = caller(files.socket, fence);
+  const call = caller(files.socket, fence, answerMs);
 
   return {
     async ensure() {
@@ -44,17 +46,24 @@ export function embeddedDataPlane(options: EmbeddedOptions): DataPlane {
     },
     apply: (table: RoutingTable) => call<TableStatus>('PUT', path`/tables/${table.service}`, table),
     remove: (service, graceMs) =>
-      call<void>('DELETE', `${path`/tables/${service}`}?graceMs=${milliseconds(graceMs)}`),
+      call<void>(
+        'DELETE',
+        `${path`/tables/${service}`}?graceMs=${milliseconds(graceMs)}`,
+        undefined,
+        graceMs + answerMs,
+      ),
     status: () => call<TableStatus[]>('GET', '/tables'),
     drained: (service, instance, deadlineMs) =>
       call(
         'GET',
         `${path`/tables/${service}/instances/${instance}/drained`}?deadlineMs=${milliseconds(deadlineMs)}`,
+        undefined,
+        deadlineMs + answerMs,
       ),
     figures: (service) => call('GET', path`/tables/${service}/figures`),
     metrics: () => call('GET', '/metrics'),
     async upgrade() {
-      await call('POST', '/upgrade', given === undefined ? {} : { entry: given });
+      await call('POST', '/upgrade', given === undefined ? {} : { entry: given }, UPGRADE_DEADLINE);
     },
     async stop() {
       // Slow is not gone: where nothing listens the answer comes at once.
@@ -78,11 +87,11 @@ function defaultEntry(): string {
 }
 
 type Method = 'GET' | 'PUT' | 'DELETE' | 'POST';
-/** `within`: milliseconds for the whole call; without it, as long as the data plane takes */
+/** `within`: milliseconds for the whole call; one that stands still must not keep its caller for ever */
 type Call = <T>(method: Method, path: string, body?: unknown, within?: number) => Promise<T>;
 
 /** Calls of the control socket; refusals come back as the errors they were (UD_PROXY_FAILED: nothing answers). */
-function caller(socket: string, fence: Fence): Call {
+function caller(socket: string, fence: Fence, answerMs: number): Call {
   const pool = new Pool('http://data-plane', {
     socketPath: socket,
     // a connection for each call: after an upgrade the socket's name belongs to another process
@@ -91,7 +100,7 @@ function caller(socket: string, fence: Fence): Call {
     headersTimeout: 0,
     bodyTimeout: 0,
   });
-  return async <T>(method: Method, path: string, body?: unknown, within?: number) => {
+  return async <T>(method: Method, path: string, body?: unknown, within = answerMs) => {
     fence.check();
     const headers: Record<string, string> = fence.token === 0 ? {} : { [TOKEN_HEADER]: String(fence.token) };
     if (body !== undefined) headers['content-type'] = 'application/json';
@@ -100,7 +109,7 @@ function caller(socket: string, fence: Fence): Call {
         method,
         path,
         headers,
-        signal: within === undefined ? null : AbortSignal.timeout(within),
+        signal: AbortSignal.timeout(milliseconds(within)),
         body: body === undefined ? null : JSON.stringify(body),
       })
       .catch((error: Error) => {
@@ -201,6 +210,9 @@ function path(parts: TemplateStringsArray, ...names: string[]): string {
 }
 
 /** milliseconds */
+const ANSWER_DEADLINE = 15_000;
 const PING_DEADLINE = 5_000;
+/** the successor's workers have 15 s of their own */
+const UPGRADE_DEADLINE = 30_000;
 const START_DEADLINE = 15_000;
 const STOP_DEADLINE = 40_000;

@@ -4,11 +4,11 @@ import type { Revision } from '../../../src/domain/revision.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
-import type { VirtualMachine } from '../../../src/hypervisor/port.ts';
+import type { InstanceSpec, VirtualMachine } from '../../../src/hypervisor/port.ts';
 import type { Incident } from '../../../src/hypervisor/simulated/world.ts';
 import type { Measures } from '../../../src/measure/port.ts';
 import type { RoutingTable } from '../../../src/proxy/port.ts';
-import { mortal } from '../mortal.ts';
+import { type Life, mortal } from '../mortal.ts';
 import { goalOf, HEALTH, revision, rollout } from '../revisions.ts';
 import type { Interruption, Scene } from './scenes.ts';
 
@@ -23,6 +23,8 @@ export interface Stage {
   fates: ReadonlyMap<string, Incident | null>;
   /** the rollout under way */
   rollout: () => Rollout;
+  /** guests that something has struck from outside: their share of the capacity is gone */
+  taken: ReadonlySet<string>;
   /** says what must never be; the first word counts */
   object: (what: string) => void;
 }
@@ -58,14 +60,42 @@ export function opening(scene: Scene, now: number): Rollout {
 
 /** Plays a scene to its end, with somebody who looks on and may object. */
 export async function play(scene: Scene, watch: (stage: Stage) => void): Promise<End> {
+  const theatre = await build(scene, watch);
+  return await endOf(theatre.sim, await theatre.toTheEnd());
+}
+
+interface Props {
+  restart?: number;
+  fateOf?: (ordinal: number, spec: InstanceSpec) => Incident | null;
+}
+
+/** A scene that is about to be played. */
+export interface Theatre {
+  sim: Simulation;
+  controllers: Controllers;
+  /** guests that something has struck from outside */
+  taken: Set<string>;
+  /** the rollout under way */
+  rollout: () => Rollout;
+  /** Plays the scene, and the rollout that supersedes it, if one does. Throws what was objected. */
+  toTheEnd(): Promise<Rollout>;
+}
+
+/** @param props what is different from other plays: ms until another controller is there, and what befalls a guest that is launched */
+export async function build(
+  scene: Scene,
+  watch: (stage: Stage) => void,
+  { restart = 0, fateOf = (ordinal) => scene.incidents.get(ordinal) ?? null }: Props = {},
+): Promise<Theatre> {
   const revisions = revisionsOf(scene);
   const fates = new Map<string, Incident | null>();
+  const taken = new Set<string>();
   let launched = 0;
   const sim = simulation({
     start: START,
     revisionOf: (_service, number) => revisions.find((candidate) => candidate.number === number) ?? null,
-    incidentFor: (id) => {
-      const fate = fates.get(id) ?? scene.incidents.get(++launched) ?? null;
+    incidentFor: (id, spec) => {
+      const fate = fates.get(id) ?? fateOf(++launched, spec);
       fates.set(id, fate);
       return fate;
     },
@@ -78,10 +108,18 @@ export async function play(scene: Scene, watch: (stage: Stage) => void): Promise
   sim.store.open(opening(scene, sim.clock.now()));
   const objections: string[] = [];
   const object = (what: string) => void objections.push(`${what} (at ${sim.clock.now() - START} ms)`);
-  watch({ scene, sim, revisions, fates, rollout: () => needRollout(sim, current), object });
-  const play = new Play(sim, scene);
-  let ended = await play.run(current);
-  if (ended.state === 'superseded') {
+  const rolloutNow = () => needRollout(sim, current);
+  watch({ scene, sim, revisions, fates, taken, rollout: rolloutNow, object });
+  const controllers = new Controllers(sim, restart);
+  for (const { after, what } of scene.interruptions) {
+    void sim.clock.sleep(after).then(() => {
+      if (what === 'kill') controllers.kill();
+      else say(sim, rolloutNow(), what, scene.pause);
+    });
+  }
+  const toTheEnd = async () => {
+    const ended = await controllers.run(current);
+    if (ended.state !== 'superseded') return ended;
     current = 3;
     const now = sim.clock.now();
     const { strategy } = scene.third;
@@ -94,60 +132,90 @@ export async function play(scene: Scene, watch: (stage: Stage) => void): Promise
         among: [2],
       }),
     );
-    ended = await play.run(current);
-  }
-  if (objections[0]) throw new Error(objections[0]);
-  return await endOf(sim, ended);
+    return await controllers.run(current);
+  };
+  return {
+    sim,
+    controllers,
+    taken,
+    rollout: rolloutNow,
+    toTheEnd: async () => {
+      const ended = await toTheEnd();
+      if (objections[0]) throw new Error(objections[0]);
+      return ended;
+    },
+  };
 }
 
-/** Runs rollouts while people and signals come between. */
-class Play {
+/** The controllers that there are, one after the other: where one ends the next takes over. */
+class Controllers {
   readonly #sim: Simulation;
-  readonly #scene: Scene;
-  #kill: () => void = () => {};
-  #current = 0;
+  readonly #restart: number;
+  #life: Life = mortal();
+  #leaving = new AbortController();
+  #killed: () => void = () => {};
 
-  constructor(sim: Simulation, scene: Scene) {
+  /** @param restart ms until the next one is there */
+  constructor(sim: Simulation, restart: number) {
     this.#sim = sim;
-    this.#scene = scene;
-    for (const one of scene.interruptions) void sim.clock.sleep(one.after).then(() => this.#interrupt(one));
+    this.#restart = restart;
   }
 
   async run(id: number): Promise<Rollout> {
-    this.#current = id;
     return await this.#sim.clock.until(this.#lives(id));
   }
 
+  /** The present one ends in the midst of what it does. */
+  kill(): void {
+    this.#life.kill();
+    this.#killed();
+  }
+
+  /** It is told to end: it leaves things as they are. */
+  terminate(): void {
+    this.#leaving.abort();
+  }
+
+  /** It does nothing, and hears nothing, for so many ms. */
+  halt(ms: number): void {
+    void this.#sim.clock.sleep(ms).then(this.#life.stall());
+  }
+
   async #lives(id: number): Promise<Rollout> {
-    for (;;) {
-      const life = mortal();
-      const killed = new Promise<null>((resolve) => {
-        this.#kill = () => resolve(null);
-      });
-      const ended = await Promise.race([runRollout(this.#sim.controller(HEALTH, life.through), id), killed]);
-      life.kill();
-      if (ended) return ended;
-    }
-  }
-
-  #interrupt({ what }: Interruption): void {
-    if (what === 'kill') this.#kill();
-    else this.#say(what);
-  }
-
-  #say(what: Exclude<Interruption['what'], 'kill'>): void {
     const { store, clock } = this.#sim;
-    const open = needRollout(this.#sim, this.#current);
-    if (open.state !== 'open') return;
-    const by = 'tester';
-    if (what === 'pause') {
-      store.append(open, clock.now(), { event: 'paused', by });
-      void clock
-        .sleep(this.#scene.pause)
-        .then(() => store.append(open, clock.now(), { event: 'resumed', by }));
-    } else if (what !== 'supersede' || open.id === 2) {
-      store.append(open, clock.now(), { event: 'ordered', how: what, by });
+    for (;;) {
+      this.#life = mortal();
+      this.#leaving = new AbortController();
+      const life = this.#life;
+      const killed = new Promise<null>((resolve) => {
+        this.#killed = () => resolve(null);
+      });
+      const parts = this.#sim.controller(HEALTH, life.through);
+      const ended = await Promise.race([runRollout(parts, id, this.#leaving.signal), killed]);
+      life.kill();
+      if (ended && ended.state !== 'open') return ended;
+      await clock.sleep(this.#restart);
+      const left = store.rollout(id);
+      if (this.#restart > 0 && left?.state === 'open')
+        store.append(left, clock.now(), { event: 'rollout-resumed', controller: 1 });
     }
+  }
+}
+
+/** Tells a rollout something that is still under way. */
+export function say(
+  { store, clock }: Simulation,
+  told: Rollout,
+  what: Exclude<Interruption['what'], 'kill'>,
+  pause = 0,
+): void {
+  if (told.state !== 'open') return;
+  const by = 'tester';
+  if (what === 'pause') {
+    store.append(told, clock.now(), { event: 'paused', by });
+    void clock.sleep(pause).then(() => store.append(told, clock.now(), { event: 'resumed', by }));
+  } else if (what !== 'supersede' || told.id === 2) {
+    store.append(told, clock.now(), { event: 'ordered', how: what, by });
   }
 }
 
@@ -156,7 +224,7 @@ export async function begin(sim: Simulation, scene: Scene, revisions: Revision[]
   const [old] = revisions;
   if (!old) throw new Error('there is no first revision');
   const ids = Array.from({ length: scene.before }, (_, n) => `site-1-${n + 1}`);
-  await sim.dataPlane.apply({
+  const table = {
     service: 'site',
     version: 1,
     listen: { host: '127.0.0.1', port: 8080 },
@@ -170,7 +238,9 @@ export async function begin(sim: Simulation, scene: Scene, revisions: Revision[]
       port: n + 1,
       weight: 100,
     })),
-  });
+  };
+  await sim.dataPlane.apply(table);
+  sim.store.putTable(table);
   for (const [n, id] of ids.entries()) {
     const spec = { ...old, id, revision: 1, rollout: 1, launchedAt: 0 };
     sim.world.adopt(

@@ -59,11 +59,14 @@ function checkVerified({ sim, revisions, scene, fates, object }: Stage, route: R
 }
 
 function checkCapacity(stage: Stage, table: RoutingTable): void {
-  const { scene, sim, fates, object } = stage;
+  const { scene, sim, fates, taken, object } = stage;
   if (table.hold) return;
   const isWell = (instance: string) => sim.world.serving(instance).ok;
-  const struck = [...fates].filter(([id, fate]) => fate?.endsWith('-after-health') && !isWell(id)).length;
-  const serves = table.routes.filter(({ instance, weight }) => weight > 0 && isWell(instance)).length;
+  const serving = table.routes.filter(({ instance, weight }) => weight > 0 && isWell(instance));
+  const serves = serving.length;
+  const struck =
+    [...fates].filter(([id, fate]) => fate?.endsWith('-after-health') && !isWell(id)).length +
+    [...taken].filter((id) => !serving.some(({ instance }) => instance === id)).length;
   const { id, strategy, direction } = stage.rollout();
   const goesBack = direction === 'back';
   const size = Math.min(scene.before, scene.after);
@@ -91,21 +94,27 @@ function floorOf(scene: Scene, strategy: string, change: Scene['change'], goesBa
 }
 
 /** Clients of a blue-green rollout meet one revision, on the way forward. */
-function checkMixture({ scene, rollout, object }: Stage, table: RoutingTable): void {
+function checkMixture({ scene, taken, rollout, object }: Stage, table: RoutingTable): void {
   const { id, direction } = rollout();
   if (id !== 2 || scene.strategy !== 'blue-green' || scene.change === 'none' || direction === 'back') return;
-  const met = new Set(table.routes.filter(({ weight }) => weight > 0).map(({ revision }) => revision));
+  const met = new Set(
+    table.routes
+      .filter(({ instance, weight }) => weight > 0 && !taken.has(instance))
+      .map(({ revision }) => revision),
+  );
   if (met.size > 1) object(`clients meet the revisions ${[...met].join(' and ')}`);
 }
 
 /** While a canary stands at a step its share is what the step says, and over volumes no more guests are new than that. */
-function checkStep({ scene, sim, revisions, rollout, object }: Stage, table: RoutingTable): void {
+function checkStep({ scene, sim, revisions, taken, rollout, object }: Stage, table: RoutingTable): void {
   const { id, direction, strategy, gates, ending, to, paused } = rollout();
   if (
     strategy !== 'canary' ||
     direction === 'back' ||
     ending ||
     paused ||
+    // Until it is seen that one has gone, the others have what it had; and who takes its place is of the new revision.
+    taken.size > 0 ||
     scene.change === 'none' ||
     id === 3
   )

@@ -45,6 +45,52 @@ describe('the engine', () => {
     expect((await sim.dataPlane.status())[0]?.routes).toMatchObject([{ revision: 2 }]);
   });
 
+  it('leaves a rollout as it is for the next controller when it is told to, whatever that cuts short', async () => {
+    const revisions: [Revision, Revision] = [revision(1), revision(2, { code: 'y' })];
+    const sim = await world(revisions, 1);
+    open(sim, { strategy: 'volume-swap' });
+    const leaving = new AbortController();
+    const attach = sim.world.hypervisor.attachVolume;
+    sim.world.hypervisor.attachVolume = async () => {
+      leaving.abort();
+      throw new Error('the monitor was closed');
+    };
+    const left = await sim.clock.until(runRollout(sim.controller(HEALTH), 2, leaving.signal));
+    expect(left).toMatchObject({ state: 'open', direction: 'forward' });
+    expect(sim.store.entries.map(({ event }) => event)).not.toContain('action-failed');
+    sim.world.hypervisor.attachVolume = attach;
+    expect(await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).toMatchObject({
+      state: 'succeeded',
+    });
+  });
+
+  it('goes back to volumes that lie beneath those of a swap that was cut short', async () => {
+    const revisions: [Revision, Revision] = [revision(1), revision(2, { code: 'y' })];
+    const sim = await world(revisions, 1);
+    const [volume] = revisions[1].volumes;
+    if (!volume) expect.fail();
+    await sim.clock.until(sim.world.hypervisor.attachVolume('site-1-1', volume));
+    open(sim, { strategy: 'volume-swap', direction: 'back' });
+    expect(await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).toMatchObject({
+      state: 'rolled-back',
+    });
+    expect(sim.world.serving('site-1-1').digests).toEqual(['x'.repeat(64)]);
+  });
+
+  it('replaces what goes on the way back, and gives up where too many do', async () => {
+    const dies = await world([revision(1), revision(2, { image: 'b' })], 0, (id) =>
+      id === 'site-2-1' ? 'dies-before-health' : null,
+    );
+    open(dies, { strategy: 'rolling', direction: 'back' });
+    expect(await dies.clock.until(runRollout(dies.controller(HEALTH), 2))).toMatchObject({
+      state: 'rolled-back',
+    });
+    const die = await world([revision(1), revision(2, { image: 'b' })], 0, () => 'dies-before-health');
+    open(die, { strategy: 'rolling', direction: 'back' });
+    expect(await die.clock.until(runRollout(die.controller(HEALTH), 2))).toMatchObject({ state: 'failed' });
+    expect(die.store.rollout(2)?.launches).toBe(6);
+  });
+
   it('names what did not work, where it was seen, and goes back', async () => {
     const sim = await world([revision(1), revision(2, { image: 'b' })], 1, () => 'never-healthy');
     open(sim, { strategy: 'rolling' });

@@ -34,6 +34,33 @@ describe('the routing of a service', () => {
     expect(await plane.status()).toHaveLength(1);
   });
 
+  it('is changed in the data plane that takes the place of one that has died, with all that it had', async () => {
+    const clock = new VirtualClock();
+    const plane = simulatedDataPlane(clock, () => 60_000);
+    const routing = new Routing(
+      plane,
+      memoryStore(() => null),
+    );
+    const routes = [1, 2].map((n) => ({
+      instance: `site-1-${n}`,
+      revision: 1,
+      host: '127.0.0.1',
+      port: 4000 + n,
+      weight: 100,
+    }));
+    const work = async () => {
+      await routing.front('site', FRONT);
+      for (const route of routes) await routing.put('site', route);
+      const drained = routing.drained('site', 'site-1-1', 60_000);
+      await clock.sleep(10);
+      plane.kill();
+      await routing.shift('site', { 'site-1-1': 0 });
+      return await drained;
+    };
+    expect(await clock.until(work())).toMatchObject({ cut: 0 });
+    expect((await plane.status())[0]?.routes.map(({ weight }) => weight)).toEqual([0, 100]);
+  });
+
   it('is not brought back by whoever asks for it while it is being removed', async () => {
     const { plane, store, routing, lastClientLeaves } = scene();
     await routing.front('site', FRONT);

@@ -69,6 +69,7 @@ const WRITES: Record<string, (store: Store) => unknown> = {
       { event: 'rollout-resumed', controller: 1 },
       false,
     ),
+  record: (store) => store.record(rollout(1, GOAL, GOAL), 0, { event: 'rollout-resumed', controller: 1 }),
   append: (store) => store.append({ id: 1, service: 'site' }, 0, { event: 'rollout-resumed', controller: 1 }),
   putTable: (store) => store.putTable({ ...TABLE, version: 2 }),
 };

@@ -63,6 +63,20 @@ describe('a store', () => {
     store.close();
   });
 
+  it('writes what a rollout is and the entry that says so together, and its last entry with the end of its service', () => {
+    const store = reopened();
+    const [open] = store.openRollouts();
+    if (!open) expect.fail();
+    store.record({ ...open, launches: 3 }, 5, { event: 'waiting', reason: 'a boot' });
+    expect(store.rollout(open.id)?.launches).toBe(3);
+    expect(store.journal(open.id, 0).at(-1)).toMatchObject({ event: 'waiting', at: 5 });
+    const ended = { ...open, to: goalOf(null, 0), state: 'succeeded', endedAt: 9 } as const;
+    const said = { verdict: 'succeeded', reason: null, ms: 9, evidence: null, verified: true } as const;
+    store.closeRollout(ended, { event: 'rollout-finished', ...said }, false);
+    expect([store.services(), store.table('site'), store.openRollouts()]).toEqual([[], null, []]);
+    store.close();
+  });
+
   it('keeps the policy of a service through what moves by another: a scale stands at no gate, the next rollout does', () => {
     const store = reopened();
     const [open] = store.openRollouts();
