@@ -30,7 +30,7 @@ export function answerErrors(api: FastifyInstance, { log, hidden }: Discretion):
     const { statusCode = 500, message } = error as FastifyError;
     if (statusCode >= 400 && statusCode < 500) {
       // The server's own refusals: a body that is too large, of another type than JSON, or none.
-      return reply.code(statusCode).send({ error: notUnderstood(message) });
+      return reply.code(statusCode).send({ error: notUnderstood(message).toJSON() });
     }
     const word = randomUUID().slice(0, 8);
     log(`error ${word}: ${(error as Error).stack ?? String(error)}`);

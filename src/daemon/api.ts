@@ -85,7 +85,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     routerOptions: { maxParamLength: LONGEST_NAME },
     clientErrorHandler: refuseNoRequest(notUnderstood),
     frameworkErrors: (error, _request, reply) => {
-      void (reply as FastifyReply).code(400).send({ error: notUnderstood(error.message) });
+      void (reply as FastifyReply).code(400).send({ error: notUnderstood(error.message).toJSON() });
     },
     ...(remote && { https: { cert: remote.cert, key: remote.key, minVersion: 'TLSv1.2' } }),
   }) as FastifyInstance;

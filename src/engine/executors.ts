@@ -160,9 +160,6 @@ async function attachBeside({ machine, revision, stale, missing }: Exchange, tas
   const above = stale.filter((volume) => covers(machine, volume, revision));
   for (const volume of above) await task.hypervisor.detachVolume(id, volume);
   for (const volume of missing) await task.hypervisor.attachVolume(id, volume);
-  // A guest serves the newest: one that stands before what is wanted has to go first.
-  const before = missing.length > 0 ? [] : stale.filter((volume) => isNewest(volume, machine));
-  for (const volume of before) await task.hypervisor.detachVolume(id, volume);
   const error = await verify(machine, revision, task);
   const beneath = stale.filter((volume) => !above.includes(volume));
   // A guest that had nothing else keeps what it has: there is nothing to go back to.
@@ -171,11 +168,6 @@ async function attachBeside({ machine, revision, stale, missing }: Exchange, tas
   if (!error) return;
   await recovered(machine, task);
   throw error;
-}
-
-/** Volumes are listed as they were attached. */
-function isNewest({ name, digest }: AttachedVolume, { volumes }: VirtualMachine): boolean {
-  return volumes.filter((other) => other.name === name).at(-1)?.digest === digest;
 }
 
 /** The guest holds one at a time: nothing may be in flight, and the old one comes back if the new one fails. */
@@ -214,7 +206,7 @@ async function verify(
   return passed ? null : unverified(machine.spec.id, revision, policy.verify, task);
 }
 
-/** Whether it was attached over a volume of the revision. */
+/** Whether it was attached over a volume of the revision: they are listed as they came. */
 function covers({ volumes }: VirtualMachine, { name, digest }: AttachedVolume, revision: Revision): boolean {
   const at = volumes.findIndex((has) => has.name === name && has.digest === digest);
   const wanted = revision.volumes.find((volume) => volume.name === name);

@@ -74,7 +74,8 @@ describe('the engine', () => {
     expect(await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).toMatchObject({
       state: 'rolled-back',
     });
-    expect(sim.world.serving('site-1-1').digests).toEqual(['x'.repeat(64)]);
+    const machines = await sim.world.hypervisor.list();
+    expect(machines.map(({ spec }) => sim.world.serving(spec.id).digests)).toEqual([['x'.repeat(64)]]);
   });
 
   it('replaces what goes on the way back, and gives up where too many do', async () => {
