@@ -61,7 +61,7 @@ export class HaproxyPlane {
   /** See `DataPlane.remove`. */
   async remove(service: string, graceMs: number): Promise<void> {
     await this.#adopt();
-    const until = Date.now() + graceMs;
+    const until = performance.now() + graceMs;
     await this.#turns.take(async () => {
       const current = (await this.#processes.serving()).find((record) => servedBy(record, service));
       if (!current) return;
@@ -266,7 +266,7 @@ export class HaproxyPlane {
     const rest = record.services.filter(({ table }) => table.service !== service);
     if (rest.length > 0) return this.#replace(record, record.listen, rest, () => false);
     await this.#processes.leave(record);
-    if (graceMs !== undefined) this.#leaving.letGo(record, Date.now() + graceMs);
+    if (graceMs !== undefined) this.#leaving.letGo(record, performance.now() + graceMs);
   }
 
   /** What is left in a process that is leaving, and what waits there, goes by the table in force too. */

@@ -57,11 +57,11 @@ export function controlServer(
     const { service, instance } = read(INSTANCE, request.params);
     const { deadlineMs } = read(DEADLINE, request.query);
     const gone = goneSignal(reply);
-    const end = Date.now() + deadlineMs;
+    const end = performance.now() + deadlineMs;
     const here = await primary.drained(service, instance, deadlineMs, gone);
     if (!primary.superseded || gone.aborted) return here;
     // the new primary has taken requests of the instance since the drain began
-    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - Date.now())}`;
+    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - performance.now())}`;
     const { text } = await ask(socket, { method: 'GET', path: url, signal: gone });
     return sumOfDrains([here, JSON.parse(text) as Drained]);
   });
