@@ -12,6 +12,7 @@ import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { proxyCommand } from './commands/proxy.ts';
+import { recoverCommand } from './commands/recover.ts';
 import { restartCommand } from './commands/restart.ts';
 import { resumeCommand } from './commands/resume.ts';
 import { retryCommand } from './commands/retry.ts';
@@ -48,6 +49,7 @@ const COMMANDS = [
   metricsCommand,
   proxyCommand,
   doctorCommand,
+  recoverCommand,
   serveCommand,
 ];
 

@@ -6,7 +6,8 @@ import type { ContentStore } from '../artifact/store.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
-import { report, UnideployError } from '../errors.ts';
+import type { Leftover } from '../engine/leftovers.ts';
+import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DataPlane } from '../proxy/port.ts';
 import type { Store } from '../store/port.ts';
@@ -29,6 +30,10 @@ export interface ApiParts {
   metrics: () => Promise<string>;
   /** emits `entry` with a rollout's id after each new journal entry */
   journaled: EventEmitter;
+  /** what keeps the controller from its work now */
+  troubles: () => ErrorReport[];
+  /** what nobody owns */
+  leftovers: () => Promise<Pick<Leftover, 'why'>[]>;
   /** ends this process, soon */
   stop: () => void;
 }
@@ -67,7 +72,15 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     throw new UnideployError('UD_REQUEST', message, 'use the unideploy command of the same version');
   });
 
-  api.get('/ping', (): messages.Pong => ({ version: VERSION, pid: process.pid, state: parts.state }));
+  api.get(
+    '/ping',
+    (): messages.Pong => ({
+      version: VERSION,
+      pid: process.pid,
+      state: parts.state,
+      troubles: parts.troubles(),
+    }),
+  );
   api.post('/stop', async () => {
     if (names(store).length > 0) return { stopped: false };
     parts.stop();
@@ -145,6 +158,7 @@ export async function apiServer(parts: ApiParts): Promise<FastifyInstance> {
     await parts.dataPlane.upgrade();
     return {};
   });
+  api.get('/leftovers', async () => (await parts.leftovers()).map(({ why }) => why));
   api.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.metrics()));
 
   api.get('/rollouts/:id/journal', (request, reply) => {

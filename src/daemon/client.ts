@@ -47,6 +47,8 @@ export interface Client {
   journal(rollout: number, after: number, signal?: AbortSignal): AsyncGenerator<JournalEntry>;
   /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
   console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
+  /** What nobody owns, and the controller will remove, in sentences. */
+  leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
   upgradeProxy(): Promise<void>;
   /** See `DataPlane.metrics`. */
@@ -96,6 +98,7 @@ export function apiClient({ socket, root }: StatePaths): Client {
       const response = await send({ method: 'PUT', path, headers, body: createReadStream(file) });
       await response.body.dump();
     },
+    leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
     history: (name) => get(at(name, 'history')),

@@ -2,7 +2,7 @@ import { choose } from '../domain/choice.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
-import { canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
+import { artifactsOf, canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import { type Goal, isByConfig, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
@@ -235,10 +235,7 @@ export class Deployments {
   }
 
   async #needArtifacts(spec: RevisionSpec): Promise<void> {
-    const { image, volumes } = spec;
-    const boot =
-      image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
-    for (const digest of [...boot, ...volumes.map((volume) => volume.digest)]) {
+    for (const digest of artifactsOf(spec)) {
       if (await this.#artifacts.has(digest)) continue;
       const message = `artifact ${digest.slice(0, 12)} is not in the store any more`;
       throw new UnideployError(

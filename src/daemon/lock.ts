@@ -1,14 +1,14 @@
-import Database from 'libsql';
 import { UnideployError } from '../errors.ts';
+import { openDatabase } from '../store/good-copy.ts';
 import type { StatePaths } from './paths.ts';
 
 /**
  * Takes the state for this process; the kernel gives it back when the process ends, however it ends. SQLite's file lock
  * serves, since Node has no flock.
- * @throws UD_CONTROLLER_RUNNING
+ * @throws UD_CONTROLLER_RUNNING; UD_DISK_READ_ONLY and the like
  */
 export function lockState({ lock, root }: StatePaths): { release: () => void } {
-  const db = new Database(lock, { timeout: 0 });
+  const db = openDatabase(lock, { timeout: 0 });
   try {
     db.exec('begin exclusive');
   } catch (error) {

@@ -6,6 +6,7 @@ import type { RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
+import type { ErrorReport } from '../errors.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
@@ -155,4 +156,6 @@ export interface Pong {
   version: string;
   pid: number;
   state: string;
+  /** what keeps it from its work now, a full disk for one; missing: of a controller of an earlier version */
+  troubles?: ErrorReport[];
 }

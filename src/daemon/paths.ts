@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { UnideployError } from '../errors.ts';
+import { isHostTrouble, UnideployError } from '../errors.ts';
 
 /** QEMU's sockets are the longest names below the state: `/run/<instance>/debug.sock`; a unix address has 107 bytes. */
 const LONGEST_ROOT = 60;
@@ -11,6 +11,12 @@ export interface StatePaths {
   root: string;
   /** SQLite: services, revisions, rollouts, journal */
   store: string;
+  /** the last good copy of it */
+  copy: string;
+  /** what services and revisions are, in JSON, to rebuild it from */
+  records: string;
+  /** what time it is for open rollouts */
+  clock: string;
   /** held by the one controller of this state for as long as it lives */
   lock: string;
   /** the API's unix socket, for its user only */
@@ -42,6 +48,9 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
   return {
     root: base,
     store: join(base, 'state.db'),
+    copy: join(base, 'state.db.good'),
+    records: join(base, 'records'),
+    clock: join(base, 'clock'),
     lock: join(base, 'controller.lock'),
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
@@ -51,9 +60,10 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
   };
 }
 
-/** Makes the state folder, for its user only. @throws UD_STATE_PATH */
+/** Makes the state folder, for its user only. @throws UD_STATE_PATH; UD_DISK_FULL and the like */
 export async function makeStateFolder({ root }: StatePaths): Promise<void> {
   await mkdir(root, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    if (isHostTrouble(error)) throw error;
     const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
     throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', {
       cause: error,

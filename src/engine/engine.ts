@@ -20,7 +20,7 @@ import type { Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
-import type { RolloutStore } from '../store/port.ts';
+import type { Left, RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
 import { findEvidence } from './evidence.ts';
 import { execute, type Task } from './executors.ts';
@@ -76,6 +76,8 @@ class Run {
   #waitingFor = '';
   #evidence: Evidence | null = null;
   #blindSince: number | null = null;
+  /** an action has ended, and the store did not take it */
+  #unrecorded: { error: unknown } | null = null;
   /** it is done, and instances stay that are no part of its goal */
   #leaves = false;
   /** the hooks of a rollback, which nothing waits for until the end */
@@ -98,11 +100,14 @@ class Run {
       return this.#rollout;
     } finally {
       this.#gates.close();
+      // Whoever takes it up again finds nothing under way.
+      while (this.#acting.size > 0) await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
       for (const stop of unsubscribe) stop();
     }
   }
 
   async #step(): Promise<void> {
+    if (this.#unrecorded) throw this.#unrecorded.error;
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
@@ -312,24 +317,28 @@ class Run {
     }
     const { clock, store } = this.#parts;
     const began = clock.now();
-    for (const instance of instances) this.#acting.set(instance, action.kind);
     if (action.kind === 'launch') this.#rollout.launches += 1;
     store.updateRollout(this.#rollout);
     this.#journal({ event: 'action-started', action, revision: goal(this.#rollout).revision });
+    // Only now: what could not be recorded does not begin.
+    for (const instance of instances) this.#acting.set(instance, action.kind);
     const task = this.#task();
+    const succeeded = () => {
+      this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+      store.updateRollout(this.#rollout);
+      this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
+    };
+    const failed = (error: unknown) => {
+      this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
+      if (task.rollout.direction !== this.#rollout.direction) return;
+      // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
+      const again = action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
+      if (!again) this.#fail(error, culprit);
+    };
     void execute(action, task)
-      .then(() => {
-        this.#rollout = { ...this.#rollout, progressAt: clock.now() };
-        store.updateRollout(this.#rollout);
-        this.#journal({ event: 'action-finished', action, ms: clock.now() - began });
-      })
+      .then(succeeded, failed)
       .catch((error: unknown) => {
-        this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction !== this.#rollout.direction) return;
-        // On the way back others may carry what an instance cannot that does not answer: the strategy decides anew.
-        const again =
-          action.kind === 'shift' && task.rollout.direction === 'back' && attempts < MOST_ATTEMPTS;
-        if (!again) this.#fail(error, culprit);
+        this.#unrecorded ??= { error };
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);
@@ -412,8 +421,14 @@ class Run {
       evidence,
       verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
     };
-    store.closeRollout(this.#rollout, happening, this.#leaves);
+    store.closeRollout(this.#rollout, happening, this.#left(ended));
     this.#parts.onJournal(this.#id);
+  }
+
+  /** A way back that failed, or another rollout that takes over: every instance is left as it is. */
+  #left(ended: Verdict): Left {
+    if (ended === 'failed' || ended === 'superseded') return 'pool';
+    return this.#leaves ? 'warm' : 'nothing';
   }
 
   #gatekeeper(): Gatekeeper {

@@ -89,13 +89,23 @@ export class Monitor {
     deadline: number,
   ): Promise<boolean> {
     const end = this.#clock.now() + deadline;
+    let unasked: { error: unknown } | null = null;
     const holds = async () => {
-      const answers = await this.ask(machine, policy);
-      return answers.healthy && proven(expected, answers.bodies);
+      try {
+        const answers = await this.ask(machine, policy);
+        unasked = null;
+        return answers.healthy && proven(expected, answers.bodies);
+      } catch (error) {
+        unasked = { error };
+        return false;
+      }
     };
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
       if ((await holds()) && (expected.length === 0 || (await holds()))) return true;
-      if (this.#clock.now() >= end) return false;
+      if (this.#clock.now() >= end) {
+        if (unasked) throw (unasked as { error: unknown }).error;
+        return false;
+      }
       await this.#clock.sleep(pause);
     }
   }
@@ -109,7 +119,10 @@ export class Monitor {
       if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy))
         continue;
       this.#asking.add(id);
-      void this.ask(machine, policy).finally(() => this.#asking.delete(id));
+      // A host that cannot ask (too many open files) has learned nothing of the instance.
+      void this.ask(machine, policy)
+        .catch(() => {})
+        .finally(() => this.#asking.delete(id));
     }
   }
 

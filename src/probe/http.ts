@@ -1,5 +1,6 @@
 import { Agent, request } from 'undici';
 import type { Answers } from '../domain/health.ts';
+import { isHostTrouble } from '../errors.ts';
 import type { Prober, Questions } from './port.ts';
 
 /** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
@@ -51,6 +52,7 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Pr
       summary: `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim(),
     };
   } catch (error) {
+    if (isHostTrouble(error)) throw error;
     const { name, message } = error as Error;
     const summary = name === 'TimeoutError' ? `no answer within ${timeout} ms` : message;
     return { status: null, body: '', summary };

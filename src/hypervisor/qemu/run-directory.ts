@@ -1,13 +1,15 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { UnideployError } from '../../errors.ts';
+import { isHostTrouble, UnideployError } from '../../errors.ts';
 import type { Endpoint, InstanceSpec } from '../port.ts';
 
 /** Everything one machine leaves on this host, besides its process. */
 export interface RunDirectory {
   path: string;
   spec: string;
+  /** the same once more, for the case that the first is torn */
+  specCopy: string;
   /** what QEMU writes with -pidfile */
   pid: string;
   /** the monitor of the controller, its one client */
@@ -41,6 +43,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
   const directory = {
     path,
     spec: join(path, 'spec.json'),
+    specCopy: join(path, 'spec.copy.json'),
     pid: join(path, 'qemu.pid'),
     monitor: join(path, 'qmp.sock'),
     debug: join(path, 'debug.sock'),
@@ -75,25 +78,38 @@ export async function runIds(state: string): Promise<string[]> {
 
 /** Makes the directory with the spec in it: whoever sees one sees the other. */
 export async function createRunDirectory(
-  { path, spec: file }: RunDirectory,
+  { path, spec: file, specCopy }: RunDirectory,
   spec: InstanceSpec,
 ): Promise<void> {
-  if (existsSync(file)) return writeAtomically(file, spec);
+  if (existsSync(file)) {
+    await writeAtomically(specCopy, spec);
+    return await writeAtomically(file, spec);
+  }
   const fresh = join(dirname(path), `.${basename(path)}.new`);
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { recursive: true, mode: 0o700 });
-  await writeFile(join(fresh, basename(file)), JSON.stringify(spec, null, 2));
+  for (const each of [file, specCopy])
+    await writeFile(join(fresh, basename(each)), JSON.stringify(spec, null, 2));
   await rm(path, { recursive: true, force: true });
   await rename(fresh, path);
 }
 
-/** The spec a machine was launched with; null when there is no such run directory. */
+/** The spec a machine was launched with, from its copy where it is torn; null when there is no such run directory. */
 export async function readSpec(directory: RunDirectory): Promise<InstanceSpec | null> {
-  return readJson<InstanceSpec>(directory.spec);
+  const first = await readJson<InstanceSpec>(directory.spec);
+  if (isSpec(first)) return first;
+  const copy = await readJson<InstanceSpec>(directory.specCopy);
+  return isSpec(copy) ? copy : null;
 }
 
+function isSpec(value: InstanceSpec | null): boolean {
+  return typeof value?.id === 'string' && typeof value.service === 'string' && Array.isArray(value.volumes);
+}
+
+/** Null until QEMU has told, and where the file is torn: QEMU is asked again. */
 export async function readEndpoint(directory: RunDirectory): Promise<Endpoint | null> {
-  return readJson<Endpoint>(directory.endpoint);
+  const endpoint = await readJson<Endpoint>(directory.endpoint);
+  return typeof endpoint?.host === 'string' && typeof endpoint.port === 'number' ? endpoint : null;
 }
 
 /** Takes the traces of an earlier process away; only when that process is known to be gone. */
@@ -107,16 +123,22 @@ export function livingPid(directory: RunDirectory): number | null {
   const recorded = recordedPid(directory);
   if (recorded !== null) return isProcessOf(directory, recorded) ? recorded : null;
   // Whoever started it may have died before QEMU had written its pid: such a machine must not be taken for stopped.
-  return existsSync(directory.spec) ? (pids().find((pid) => isProcessOf(directory, pid)) ?? null) : null;
+  return existsSync(directory.path) ? (pids().find((pid) => isProcessOf(directory, pid)) ?? null) : null;
 }
 
 function recordedPid({ pid: file }: RunDirectory): number | null {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
     return pid > 1 ? pid : null;
-  } catch {
-    return null;
+  } catch (error) {
+    return unlessOurs(error);
   }
+}
+
+/** Null for what could not be read; a host that can open no more files has found nothing out, and must not say so. */
+function unlessOurs(error: unknown): null {
+  if (isHostTrouble(error)) throw error;
+  return null;
 }
 
 function pids(): number[] {
@@ -125,14 +147,36 @@ function pids(): number[] {
     .filter((pid) => pid > 1);
 }
 
-/** True while this process carries the directory's pid file on its command line. */
+/**
+ * True while this process was told to write the directory's pid file: a QEMU of this very directory, and neither one that
+ * has got the same number since nor somebody's `tail` of that file.
+ */
 export function isProcessOf(directory: RunDirectory, pid: number): boolean {
+  return pidFileOf(pid) === directory.pid;
+}
+
+/** Where a process was told to write its number (-pidfile); null for one that was not, and for one that is gone. */
+function pidFileOf(pid: number): string | null {
   try {
     // Empty for a zombie and for a process on its way out.
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(directory.pid);
-  } catch {
-    return false;
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return words[words.indexOf('-pidfile') + 1] ?? null;
+  } catch (error) {
+    return unlessOurs(error);
   }
+}
+
+/** Every QEMU that was started for this state, whether its run directory is still there or not: its number, by instance. */
+export function processesOf(state: string): Map<string, number[]> {
+  const folder = join(resolve(state), 'run');
+  const found = new Map<string, number[]>();
+  for (const pid of pids()) {
+    const file = pidFileOf(pid);
+    if (file === null || basename(file) !== 'qemu.pid' || dirname(dirname(file)) !== folder) continue;
+    const id = basename(dirname(file));
+    found.set(id, [...(found.get(id) ?? []), pid]);
+  }
+  return found;
 }
 
 /** True for a process that has given its memory back and not yet its files: it still holds image locks. */
@@ -152,12 +196,12 @@ export async function writeAtomically(path: string, value: unknown): Promise<voi
   await rename(temporary, path);
 }
 
-/** The content of a JSON file; null when it does not exist. */
+/** The content of a JSON file; null when it does not exist, or is torn: everybody knows what to do without it. */
 export async function readJson<T>(path: string): Promise<T | null> {
   try {
     return JSON.parse(await readFile(path, 'utf8')) as T;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
 }

@@ -82,6 +82,8 @@ export async function openStage() {
       dataPlane: { upgrade: async () => {} },
       metrics: async () => '',
       journaled,
+      troubles: () => [],
+      leftovers: async () => [],
       stop: () => {},
     });
     await server.listen({ path: paths.socket });
@@ -173,7 +175,7 @@ export async function openStage() {
         evidence: null,
         verified: true,
       };
-      store.closeRollout(ended, last, false);
+      store.closeRollout(ended, last, 'nothing');
       onJournal(rollout.id);
     },
     /** So many commands read a journal as it is written. */
