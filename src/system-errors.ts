@@ -11,6 +11,12 @@ interface Trouble {
 
 const TROUBLES: readonly Trouble[] = [
   {
+    said: ['SQLITE_CORRUPT', 'SQLITE_NOTADB', 'SQLITE_IOERR_SHORT_READ'],
+    code: 'UD_STATE_DAMAGED',
+    cause: 'the database of the state is damaged',
+    next: 'start the controller again: it goes on from the last good copy, or says how to rebuild the state',
+  },
+  {
     said: ['ENOSPC', 'EDQUOT', 'SQLITE_FULL'],
     code: 'UD_DISK_FULL',
     cause: 'the disk has no room left, or the quota is used up',
@@ -39,12 +45,6 @@ const TROUBLES: readonly Trouble[] = [
     code: 'UD_FILE_DENIED',
     cause: 'this user may not open a file',
     next: 'give the state folder and all in it to the user that runs unideploy, or run it as the one that owns them',
-  },
-  {
-    said: ['SQLITE_CORRUPT', 'SQLITE_NOTADB'],
-    code: 'UD_STATE_DAMAGED',
-    cause: 'the database of the state is damaged',
-    next: 'start the controller again: it goes on from the last good copy, or says how to rebuild the state',
   },
 ];
 

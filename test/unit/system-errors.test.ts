@@ -18,6 +18,7 @@ describe('an error of the system', () => {
     ['SQLITE_CANTOPEN', 'UD_FILE_DENIED', false],
     ['SQLITE_CORRUPT', 'UD_STATE_DAMAGED', false],
     ['SQLITE_NOTADB', 'UD_STATE_DAMAGED', false],
+    ['SQLITE_IOERR_SHORT_READ', 'UD_STATE_DAMAGED', false],
     ['SQLITE_CONSTRAINT', 'UD_INTERNAL', false],
   ] as const)('%s is %s to a user, and passes: %s', (said, code, passes) => {
     const error = saying(said);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import Database from 'libsql';
@@ -49,7 +49,17 @@ async function isServed(): Promise<void> {
 /** Everything that is known is in the copy. */
 async function copied(): Promise<void> {
   const copy = join(place.state, 'state.db.good');
-  const isCurrent = () => isDeepStrictEqual(examine(copy), examine(database()));
+  // Looked at in another place: nobody else may have the database open when it is damaged.
+  const seen = join(place.project, 'seen.db');
+  const isCurrent = async () => {
+    for (const name of ['', '-wal', '-shm', '.good']) await rm(`${seen}${name}`, { force: true });
+    for (const ending of ['', '-wal'])
+      await copyFile(`${database()}${ending}`, `${seen}${ending}`).catch(() =>
+        rm(`${seen}${ending}`, { force: true }),
+      );
+    await copyFile(copy, `${seen}.good`).catch(() => {});
+    return isDeepStrictEqual(examine(`${seen}.good`), examine(seen));
+  };
   await eventually('a good copy is there', isCurrent, 20_000, 500);
 }
 
