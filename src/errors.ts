@@ -1,4 +1,5 @@
 import { printable } from './printable.ts';
+import { isPassing, systemReport } from './system-errors.ts';
 
 /**
  * Every error a user can meet: a stable code, what happened, and what to do next. docs/errors.md lists the same
@@ -47,6 +48,12 @@ export const ERROR_CODES = {
   UD_VOLUME_UNPLUG: 4,
   UD_VOLUME_UNVERIFIED: 4,
   UD_DEADLINE: 4,
+  UD_DISK_FULL: 4,
+  UD_DISK_READ_ONLY: 4,
+  UD_DISK_FAILED: 4,
+  UD_FILES_EXHAUSTED: 4,
+  UD_FILE_DENIED: 4,
+  UD_STATE_DAMAGED: 4,
   UD_INTERNAL: 4,
   UD_CONTROLLER_RUNNING: 5,
   UD_FENCED: 5,
@@ -89,9 +96,14 @@ export interface ErrorReport {
   next: string;
 }
 
-/** The report of anything thrown; what is not ours is a bug and says so. */
+/**
+ * The report of anything thrown; what is neither ours nor the system's is a bug and says so. Of what a host in trouble has
+ * caused (a full disk, no more descriptors) the cause is told, for that is what to mend.
+ */
 export function report(error: unknown): ErrorReport {
-  if (error instanceof UnideployError) return error.toJSON();
+  const system = systemReport(error instanceof UnideployError ? error.cause : error);
+  if (error instanceof UnideployError) return system && isPassing(system.code) ? system : error.toJSON();
+  if (system) return system;
   const message = error instanceof Error ? error.message : String(error);
   return {
     code: 'UD_INTERNAL',
@@ -105,5 +117,10 @@ export function fromReport({ code, message, next }: ErrorReport): UnideployError
 }
 
 export function exitCodeOf(error: unknown): number {
-  return error instanceof UnideployError ? error.exitCode : ERROR_CODES.UD_INTERNAL;
+  return ERROR_CODES[report(error).code];
+}
+
+/** Whether the host is in trouble (a full disk, say): the same may succeed when it is well again. */
+export function isHostTrouble(error: unknown): boolean {
+  return isPassing(report(error).code);
 }

@@ -14,6 +14,7 @@ import { pinCommand, unpinCommand } from './commands/pin.ts';
 import { planCommand } from './commands/plan.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { proxyCommand } from './commands/proxy.ts';
+import { recoverCommand } from './commands/recover.ts';
 import { restartCommand } from './commands/restart.ts';
 import { resumeCommand } from './commands/resume.ts';
 import { retryCommand } from './commands/retry.ts';
@@ -56,6 +57,7 @@ const COMMANDS = [
   metricsCommand,
   proxyCommand,
   doctorCommand,
+  recoverCommand,
   serveCommand,
   tokenCommand,
 ];

@@ -32,6 +32,7 @@ const NEEDED: Readonly<Record<string, Scope>> = {
   'POST /services/:service/abort': 'deploy',
   'POST /proxy/upgrade': 'admin',
   'GET /metrics': 'read',
+  'GET /leftovers': 'read',
   'GET /rollouts/:id/journal': 'read',
   'GET /instances/:instance/console': 'read',
 };

@@ -7,6 +7,8 @@ import { type Fence, UNFENCED } from '../domain/fence.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { standing } from '../domain/standing.ts';
+import type { Leftover } from '../engine/leftovers.ts';
+import type { ErrorReport } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import { refuseNoRequest } from '../no-request.ts';
 import type { DataPlane } from '../proxy/port.ts';
@@ -38,6 +40,10 @@ export interface ApiParts {
   journaled: EventEmitter;
   /** of the controller that answers; left out: there is no other */
   fence?: Fence;
+  /** what keeps the controller from its work now */
+  troubles: () => ErrorReport[];
+  /** what nobody owns */
+  leftovers: () => Promise<Pick<Leftover, 'why'>[]>;
   /** ends this process, soon */
   stop: () => void;
   /** takes what clients are not told; left out: nobody hears it */
@@ -106,7 +112,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   api.get(
     '/ping',
     (): messages.Pong => ({
-      ...{ version: VERSION, pid: process.pid },
+      ...{ version: VERSION, pid: process.pid, troubles: parts.troubles() },
       state: remote ? '' : parts.state,
     }),
   );
@@ -208,6 +214,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     await parts.dataPlane.upgrade();
     return {};
   });
+  api.get('/leftovers', async () => (await parts.leftovers()).map(({ why }) => why));
   api.get('/metrics', async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.metrics()));
 
   api.get('/rollouts/:id/journal', (request, reply) => {

@@ -54,6 +54,8 @@ export interface Client {
   journal(rollout: number, after: number, signal?: AbortSignal): AsyncGenerator<JournalEntry>;
   /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
   console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
+  /** What nobody owns, and the controller will remove, in sentences. */
+  leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
   upgradeProxy(): Promise<void>;
   /** See `DataPlane.metrics`. */
@@ -101,6 +103,7 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     },
     collect: (unusedFor, dryRun) => post('/artifacts/collect', { unusedFor, dryRun }),
     pin: (name, revision, pinned, performer) => post(at(name, 'pin'), { revision, pinned, performer }),
+    leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
     history: (name) => get(at(name, 'history')),

@@ -1,7 +1,7 @@
 import { type ContentStore, missing, type StoredFile } from '../artifact/store.ts';
 import type { Clock } from '../domain/clock.ts';
-import { artifactsOf, needed } from '../domain/retention.ts';
-import type { Digest, Revision } from '../domain/revision.ts';
+import { needed } from '../domain/retention.ts';
+import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { Store } from '../store/port.ts';

@@ -11,7 +11,7 @@ import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import { Supervisor, type SupervisorParts } from '../engine/supervisor.ts';
 import { Tidier } from '../engine/tidy.ts';
-import { report, type UnideployError } from '../errors.ts';
+import { exitCodeOf, isHostTrouble, report, type UnideployError } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
 import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
@@ -23,12 +23,16 @@ import { sqliteStore } from '../store/sqlite.ts';
 import { veiledStore } from '../store/veiled.ts';
 import { type ApiParts, apiServer } from './api.ts';
 import { Collector } from './collector.ts';
+import { Copies } from './copies.ts';
 import { dataPlaneOf } from './data-plane.ts';
+import { Debris } from './debris.ts';
 import { Deployments } from './deployments.ts';
 import { fencedBy } from './fenced.ts';
 import { type HeldLease, takeLease } from './lease.ts';
+import { boundLogs } from './logs.ts';
 import { chooseMetricsAddress, metricsAddressOf } from './metrics-address.ts';
 import { openMetrics } from './metrics-listener.ts';
+import { openStore, restoredReport } from './open-store.ts';
 import { Orders } from './orders.ts';
 import { makeStateFolder, type StatePaths } from './paths.ts';
 import type { ProxyEngine } from './proxy-engine.ts';
@@ -37,14 +41,16 @@ import { Runs } from './runs.ts';
 import { Services } from './services.ts';
 import { strategyOf } from './strategy-of.ts';
 import { pastStuckWriters } from './stuck-writer.ts';
-import { systemClock } from './system-clock.ts';
+import { keepTime, systemClock } from './system-clock.ts';
+import { Troubles } from './troubles.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
  * data plane are adopted; when it stops, or is killed, both go on without it.
  * What `choice` does not say is as the state's last controller had it.
  * @param onLost has to end the process at once: another controller has taken over (UD_FENCED)
- * @throws UD_CONTROLLER_RUNNING, UD_STATE_BUSY, UD_STATE_PATH, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE
+ * @throws UD_CONTROLLER_RUNNING, UD_STATE_BUSY, UD_STATE_PATH, UD_STATE_DAMAGED, UD_USAGE, UD_TOOL_MISSING, UD_PORT_IN_USE;
+ *   UD_DISK_FULL and the like
  */
 export async function serve(
   paths: StatePaths,
@@ -56,6 +62,7 @@ export async function serve(
   const log = (line: string) => print(secrets.veil(line));
   await makeStateFolder(paths);
   const lease = await takeLease(paths, { log, onLost });
+  surviveHostTrouble(log);
   // From before the API answers: whoever hears it may end it.
   const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   const controller = await start(paths, log, choice, { lease, secrets });
@@ -83,6 +90,9 @@ const KEEP_TABLES_EVERY = 1000;
 /** How often artifacts are collected, in ms. */
 const COLLECT_EVERY = 3_600_000;
 
+/** Between two looks at how long the logs are, in ms. */
+const BOUND_LOGS_EVERY = 10_000;
+
 interface Controller {
   /** resolves when the API has been told to stop */
   stopped: Promise<void>;
@@ -96,8 +106,16 @@ async function start(
   { lease, secrets }: { lease: HeldLease; secrets: Secrets },
 ): Promise<Controller> {
   const { fence } = lease;
-  const opened = await pastStuckWriters(() => sqliteStore(paths.store, fence), lease, log);
-  const store = fencedBy(fence, veiledStore(opened, secrets));
+  const troubles = new Troubles(log);
+  const { store: opened, restored } = await openStore(paths, {
+    now: systemClock.now(),
+    open: (file) => pastStuckWriters(() => veiledStore(sqliteStore(file, fence), secrets), lease, log),
+  });
+  const store = fencedBy(fence, opened);
+  if (restored) troubles.tell('the state', restoredReport(paths, restored));
+  const open = store.openRollouts();
+  await troubles.during('the clock', () => keepTime(paths, systemClock, open.length > 0));
+  const copies = new Copies(store, paths.copy, { troubles, now: () => performance.now() });
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = fencedBy(fence, await dataPlaneOf(paths, fence, proxy, [...new Set(served)]));
   const artifacts = await ContentStore.open(paths.artifacts);
@@ -107,7 +125,10 @@ async function start(
   const hypervisor = fencedBy(fence, qemuHypervisor({ ...kept, fence }));
   const journaled = new EventEmitter().setMaxListeners(0);
   const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
-  const onJournal = (rollout: number) => void journaled.emit('entry', rollout);
+  const onJournal = (rollout: number) => {
+    copies.heard(rollout);
+    journaled.emit('entry', rollout);
+  };
   const routing = new Routing(dataPlane, store);
   const parts: EngineParts = {
     hypervisor,
@@ -125,9 +146,10 @@ async function start(
       return () => journaled.off('entry', hear);
     },
   };
-  const runs = new Runs(parts, log);
+  const runs = new Runs(parts, log, troubles);
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
   const collector = new Collector({ store, artifacts, hypervisor, clock: systemClock });
+  const debris = new Debris(paths, { hypervisor, dataPlane, store, log, now: () => performance.now() });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, {
@@ -158,13 +180,14 @@ async function start(
     dataPlane,
     metrics,
     journaled,
+    troubles: () => troubles.all(),
+    leftovers: () => debris.find(),
     stop: () => stop.emit('stop'),
     log,
     secrets,
     fence,
   };
   const api = await apiServer(apiParts);
-  const open = store.openRollouts();
   const remote = elsewhere && (await openRemoteApi(apiParts, elsewhere, paths.tokens));
   await listen(api, paths, fence);
   if (remote) log(`clients elsewhere are listened to at ${remote.url}`);
@@ -173,13 +196,21 @@ async function start(
   void monitor.run();
   void supervisor.run();
   const keeper = setInterval(() => {
-    void keepTables(store, routing, log);
-    tidier.look();
+    void troubles.during('the routing tables', () => keepTables(store, routing, log));
+    void troubles.during('what is kept warm', () => tidier.look());
+    void copies.look();
+    void troubles.during('what is left over', () => debris.look());
   }, KEEP_TABLES_EVERY);
   const collecting = setInterval(() => void collector.tidy(log), COLLECT_EVERY);
+  const bounding = setInterval(
+    () => void troubles.during('the logs', () => boundLogs(paths)),
+    BOUND_LOGS_EVERY,
+  );
   for (const rollout of open) {
     log(`rollout ${rollout.id} of ${rollout.service} goes on`);
-    store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
+    await troubles.during(`rollout ${rollout.id} of ${rollout.service}`, () => {
+      store.append(rollout, systemClock.now(), { event: 'rollout-resumed', controller: process.pid });
+    });
     runs.start(rollout);
   }
   return {
@@ -190,6 +221,7 @@ async function start(
       monitor.stop();
       clearInterval(keeper);
       clearInterval(collecting);
+      clearInterval(bounding);
       // A data plane without a service is of no use to anyone; with one, it goes on.
       if (store.services().length === 0 && store.openRollouts().length === 0) await dataPlane.stop();
       await Promise.all([api.close(), remote?.close()]);
@@ -199,6 +231,22 @@ async function start(
       store.close();
     },
   };
+}
+
+/** What nobody has caught, and is the host's trouble (a log that a full disk does not take), ends no controller. */
+function surviveHostTrouble(log: (line: string) => void): void {
+  process.stderr.on('error', () => {});
+  let last = '';
+  const caught = (error: unknown) => {
+    const line = `${report(error).code}: ${report(error).message}`;
+    if (line !== last) log(line);
+    last = line;
+    if (isHostTrouble(error)) return;
+    if (error instanceof Error && error.stack) log(error.stack);
+    process.exit(exitCodeOf(error));
+  };
+  process.on('uncaughtException', caught);
+  process.on('unhandledRejection', caught);
 }
 
 /** A data plane that died is started again, and is given the tables that it had. */

@@ -8,6 +8,7 @@ import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
+import type { ErrorReport } from '../errors.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
@@ -198,4 +199,6 @@ export interface Pong {
   pid: number;
   /** path of the state folder; empty for clients elsewhere */
   state: string;
+  /** what keeps it from its work now, a full disk for one; missing: of a controller of an earlier version */
+  troubles?: ErrorReport[];
 }

@@ -1,7 +1,7 @@
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { UnideployError } from '../errors.ts';
+import { isHostTrouble, UnideployError } from '../errors.ts';
 
 /** QEMU's sockets are the longest names below the state: `/run/<instance>/own/debug`; a unix address has 107 bytes. */
 const LONGEST_ROOT = 60;
@@ -11,6 +11,12 @@ export interface StatePaths {
   root: string;
   /** SQLite: services, revisions, rollouts, journal */
   store: string;
+  /** the last good copy of it */
+  copy: string;
+  /** what services and revisions are, in JSON, to rebuild it from */
+  records: string;
+  /** what time it is for open rollouts */
+  clock: string;
   /** held by a controller of this state for as long as it lives */
   lock: string;
   /** who has the state, and who had it: a file for each token */
@@ -46,6 +52,9 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
   return {
     root: base,
     store: join(base, 'state.db'),
+    copy: join(base, 'state.db.good'),
+    records: join(base, 'records'),
+    clock: join(base, 'clock'),
     lock: join(base, 'controller.lock'),
     lease: join(base, 'lease'),
     socket: join(base, 'api.sock'),
@@ -57,7 +66,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
   };
 }
 
-/** Makes the state folder, for its user only. @throws UD_STATE_PATH */
+/** Makes the state folder, for its user only. @throws UD_STATE_PATH; UD_DISK_FULL and the like */
 export async function makeStateFolder({ root }: StatePaths): Promise<void> {
   const make = async () => {
     await mkdir(root, { recursive: true, mode: 0o700 });
@@ -65,6 +74,7 @@ export async function makeStateFolder({ root }: StatePaths): Promise<void> {
     if (((await stat(root)).mode & 0o077) !== 0) await chmod(root, 0o700);
   };
   await make().catch((error: unknown) => {
+    if (isHostTrouble(error)) throw error;
     const message = `the state folder ${root} cannot be made: ${(error as Error).message}`;
     throw new UnideployError('UD_STATE_PATH', message, 'choose another with --state or UNIDEPLOY_STATE', {
       cause: error,

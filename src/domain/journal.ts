@@ -28,6 +28,8 @@ export type Happening =
       performer: string;
     }
   | { event: 'rollout-resumed'; controller: number }
+  /** the record was lost, and made anew from what runs: what was found, and what nobody can know */
+  | { event: 'state-rebuilt'; told: string[] }
   | { event: 'action-started'; action: Action; revision: number | null }
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }

@@ -1,4 +1,4 @@
-import type { Digest, Revision, RevisionSpec } from './revision.ts';
+import { artifactsOf, type Digest, type Revision } from './revision.ts';
 
 /** What is known of one service when it is asked which artifacts it needs. */
 export interface Holdings {
@@ -10,12 +10,6 @@ export interface Holdings {
   goal: number | null;
   /** revisions that the rollout under way moves between */
   moving: number[];
-}
-
-/** The digests of everything that an instance of this spec boots and has attached. */
-export function artifactsOf({ image, volumes }: Pick<RevisionSpec, 'image' | 'volumes'>): Digest[] {
-  const boot = image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
-  return [...boot, ...volumes.map(({ digest }) => digest)];
 }
 
 /** The artifacts that must stay for a service, each with the reason that people are told. */

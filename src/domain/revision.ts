@@ -102,6 +102,12 @@ function fixed(spec: RevisionSpec): string {
 
 const fixedTexts = new WeakMap<RevisionSpec, string>();
 
+/** Every file of the store that an instance needs. */
+export function artifactsOf({ image, volumes }: Pick<RevisionSpec, 'image' | 'volumes'>): Digest[] {
+  const boot = image.kind === 'disk' ? [image.disk] : [image.kernel, ...(image.initrd ? [image.initrd] : [])];
+  return [...boot, ...volumes.map(({ digest }) => digest)];
+}
+
 /** What the guest is told it runs (`unideploy.revision=` on its command line), and answers when it has no code volume. */
 export function imageId(image: Image): string {
   return image.kind === 'kernel'

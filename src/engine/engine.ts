@@ -21,7 +21,7 @@ import type { Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
-import type { RolloutStore } from '../store/port.ts';
+import type { Left, RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
 import { findEvidence } from './evidence.ts';
 import { execute, type Task } from './executors.ts';
@@ -90,6 +90,8 @@ class Run {
   #waitingFor = '';
   #evidence: Evidence | null = null;
   #blindSince: number | null = null;
+  /** an action has ended, and the store did not take it */
+  #unrecorded: { error: unknown } | null = null;
   /** it is done, and instances stay that are no part of its goal */
   #leaves = false;
   /** the hooks of a rollback, which nothing waits for until the end */
@@ -115,11 +117,14 @@ class Run {
     } finally {
       this.#leaving.removeEventListener('abort', wake);
       this.#gates.close();
+      // Whoever takes it up again finds nothing under way.
+      while (this.#acting.size > 0) await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
       for (const stop of unsubscribe) stop();
     }
   }
 
   async #step(): Promise<void> {
+    if (this.#unrecorded) throw this.#unrecorded.error;
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
@@ -335,20 +340,25 @@ class Run {
     }
     const { clock } = this.#parts;
     const began = clock.now();
-    for (const instance of instances) this.#acting.set(instance, action.kind);
     if (action.kind === 'launch') this.#rollout.launches += 1;
     this.#record({ event: 'action-started', action, revision: goal(this.#rollout).revision });
+    // Only now: what could not be recorded does not begin.
+    for (const instance of instances) this.#acting.set(instance, action.kind);
     const task = this.#task();
+    const succeeded = () => {
+      this.#rollout = { ...this.#rollout, progressAt: clock.now() };
+      this.#record({ event: 'action-finished', action, ms: clock.now() - began });
+    };
+    const failed = async (error: unknown) => {
+      this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
+      if (task.rollout.direction !== this.#rollout.direction) return;
+      if (attempts < MOST_ATTEMPTS && (await this.#isBearable(action))) return;
+      this.#fail(error, culprit);
+    };
     void execute(action, task)
-      .then(() => {
-        this.#rollout = { ...this.#rollout, progressAt: clock.now() };
-        this.#record({ event: 'action-finished', action, ms: clock.now() - began });
-      })
-      .catch(async (error: unknown) => {
-        this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-        if (task.rollout.direction !== this.#rollout.direction) return;
-        if (attempts < MOST_ATTEMPTS && (await this.#isBearable(action))) return;
-        this.#fail(error, culprit);
+      .then(succeeded, failed)
+      .catch((error: unknown) => {
+        this.#unrecorded ??= { error };
       })
       .finally(() => {
         for (const instance of instances) this.#acting.delete(instance);
@@ -449,8 +459,14 @@ class Run {
       evidence,
       verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
     };
-    store.closeRollout(this.#rollout, happening, this.#leaves);
+    store.closeRollout(this.#rollout, happening, this.#left(ended));
     this.#parts.onJournal(this.#id);
+  }
+
+  /** A way back that failed, or another rollout that takes over: every instance is left as it is. */
+  #left(ended: Verdict): Left {
+    if (ended === 'failed' || ended === 'superseded') return 'pool';
+    return this.#leaves ? 'warm' : 'nothing';
   }
 
   #gatekeeper(): Gatekeeper {

@@ -93,13 +93,23 @@ export class Monitor {
     deadline: number,
   ): Promise<boolean> {
     const end = this.#clock.now() + deadline;
+    let unasked: { error: unknown } | null = null;
     const holds = async () => {
-      const answers = await this.ask(machine, policy);
-      return answers.healthy && proven(expected, answers.bodies);
+      try {
+        const answers = await this.ask(machine, policy);
+        unasked = null;
+        return answers.healthy && proven(expected, answers.bodies);
+      } catch (error) {
+        unasked = { error };
+        return false;
+      }
     };
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
       if ((await holds()) && (expected.length === 0 || (await holds()))) return true;
-      if (this.#clock.now() >= end) return false;
+      if (this.#clock.now() >= end) {
+        if (unasked) throw (unasked as { error: unknown }).error;
+        return false;
+      }
       await this.#clock.sleep(pause);
     }
   }
@@ -118,10 +128,13 @@ export class Monitor {
         continue;
       this.#asking.add(id);
       this.#askedAt.set(id, this.#clock.now());
-      void this.ask(machine, policy).finally(() => {
-        this.#asking.delete(id);
-        if (isInDoubt(this.reading(id))) this.#wake.raise();
-      });
+      // A host that cannot ask (too many open files) has learned nothing of the instance.
+      void this.ask(machine, policy)
+        .catch(() => {})
+        .finally(() => {
+          this.#asking.delete(id);
+          if (isInDoubt(this.reading(id))) this.#wake.raise();
+        });
     }
   }
 

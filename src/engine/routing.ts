@@ -200,7 +200,16 @@ function newTable(service: string, front: Front): RoutingTable {
   return { service, version: 0, ...front, hold: false, routes: [] };
 }
 
-function toTable({ service, version, listen, hold, preview, traffic, routes }: TableStatus): RoutingTable {
+/** The table that a data plane serves by. */
+export function toTable({
+  service,
+  version,
+  listen,
+  hold,
+  preview,
+  traffic,
+  routes,
+}: TableStatus): RoutingTable {
   return {
     service,
     version,

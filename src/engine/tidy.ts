@@ -28,7 +28,10 @@ export class Tidier {
     for (const service of store.services()) {
       const { name, warm } = service;
       if (warm === null || now < warm.until || busy.has(name) || this.#tidying.has(name)) continue;
-      const tidying = this.#tidy(service).finally(() => this.#tidying.delete(name));
+      // What could not be done, or not recorded, is done at a later look: the service still has its warm instances then.
+      const tidying = this.#tidy(service)
+        .catch(() => {})
+        .finally(() => this.#tidying.delete(name));
       this.#tidying.set(name, tidying);
     }
   }

@@ -1,5 +1,6 @@
 import { Agent, request } from 'undici';
 import type { Answers } from '../domain/health.ts';
+import { isHostTrouble } from '../errors.ts';
 import type { Prober, Questions } from './port.ts';
 
 /** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
@@ -49,6 +50,7 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Pr
   try {
     return await Promise.race([answerOf(agent, url), late]);
   } catch (error) {
+    if (isHostTrouble(error)) throw error;
     return { status: null, body: '', summary: (error as Error).message };
   } finally {
     clearTimeout(timer);

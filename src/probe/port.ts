@@ -9,7 +9,7 @@ export interface Questions {
   timeout: number;
 }
 
-/** Asks an instance over HTTP, past the data plane. Never rejects: no answer is an answer. */
+/** Asks an instance over HTTP, past the data plane. No answer is an answer; rejects only when this host cannot ask at all. */
 export interface Prober {
   ask(endpoint: Endpoint, questions: Questions): Promise<Answers>;
 }

@@ -5,6 +5,7 @@ import type { Pin, Revision, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { SupervisionPolicy } from '../domain/supervision.ts';
 import type { RoutingTable } from '../proxy/port.ts';
+import type { Lesson } from './rebuild.ts';
 
 /** What a service was last told to be. */
 export interface Service {
@@ -19,6 +20,8 @@ export interface Service {
   /** the instances that the last rollout has left without traffic, to go back to quickly, are kept so long; null: none */
   warm: Warm | null;
 }
+
+export type Left = 'nothing' | 'warm' | 'pool';
 
 interface Warm {
   rollout: number;
@@ -43,9 +46,10 @@ export interface RolloutStore {
    * Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable.
    * A goal of no instance is the end of the service.
    *
-   * @param leaves instances stay without traffic, for as long as the policy keeps them warm
+   * @param left what stays besides the goal's instances. `warm`: some without traffic, for as long as the policy keeps
+   *   them warm; `pool`: whatever there is, until a person or the next rollout decides; `nothing`: no more than the goal
    */
-  closeRollout(rollout: Rollout, happening: Happening, leaves: boolean): void;
+  closeRollout(rollout: Rollout, happening: Happening, left: Left): void;
   removeService(name: string): void;
 
   /** The last table given to the data plane, to give again to a new one. */
@@ -76,6 +80,13 @@ export interface Store extends RolloutStore {
   journal(rollout: number, after: number): JournalEntry[];
   /** the last entries of all rollouts of a service, oldest first */
   audit(service: string, limit: number): JournalEntry[];
+
+  /** the highest number that a rollout ever had; 0: there was none */
+  lastRollout(): number;
+  /** Takes in what the store does not know. What it knows already stays: a number once given is never given again. */
+  learn(lesson: Lesson, at: number): void;
+  /** Makes the file a verified copy of all this, whole or not at all: the copy before it stays until then. */
+  copyTo(file: string): void;
 
   close(): void;
 }

@@ -1,4 +1,4 @@
-import Database from 'libsql';
+import type Database from 'libsql';
 import { type Fence, UNFENCED } from '../domain/fence.ts';
 import { type Happening, isOrder, type JournalEntry } from '../domain/journal.ts';
 import type { Revision } from '../domain/revision.ts';
@@ -6,6 +6,7 @@ import { isByConfig, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import { readRollout, readService, readTable } from './earlier.ts';
 import { fenceWrites, refusedByFence } from './fence.ts';
+import { copyDatabase, openDatabase } from './good-copy.ts';
 import type { Service, Store } from './port.ts';
 
 const SCHEMA = `
@@ -21,6 +22,7 @@ const SCHEMA = `
     body text not null) strict;
   create index if not exists journal_by_rollout on journal (rollout, seq);
   create table if not exists tables (service text primary key, body text not null) strict;
+  create table if not exists given_revisions (service text primary key, number integer not null) strict;
 `;
 
 /** How long another writer is waited for, in ms: a late controller that ends its last transaction, a person's query. */
@@ -39,7 +41,7 @@ interface JournalRow {
  * opened on the file, this one writes no more: every call that would ends with UD_FENCED.
  */
 export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
-  const db = new Database(file, { timeout: BUSY_FOR });
+  const db = openDatabase(file, { timeout: BUSY_FOR });
   try {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');
@@ -49,6 +51,20 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     db.close();
     throw error;
   }
+  /** Whole, or not at all. SQLite itself may have undone it already, on a full disk for one: then there is nothing to undo. */
+  const atomically =
+    <A extends unknown[], R>(change: (...args: A) => R) =>
+    (...args: A): R => {
+      db.exec('begin');
+      try {
+        const result = change(...args);
+        db.exec('commit');
+        return result;
+      } catch (error) {
+        if (db.inTransaction) db.exec('rollback');
+        throw error;
+      }
+    };
   const statements = new Map<string, Database.Statement>();
   const sql = (text: string) => {
     const known = statements.get(text) ?? db.prepare(text);
@@ -102,28 +118,45 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     );
   };
 
+  /** Adds what is not there; what is there is taken for right, but that it may have become stable. */
+  const putRevision = ({ number, stableAt, ...revision }: Revision) => {
+    sql(
+      `insert into revisions (service, number, body, stable_at) values (?, ?, ?, ?)
+        on conflict do update set stable_at = coalesce(stable_at, excluded.stable_at)`,
+    ).run(revision.service, number, JSON.stringify(revision), stableAt);
+  };
+  const lastRollout = (): number => {
+    const row = sql("select seq from sqlite_sequence where name = 'rollouts'").get();
+    return (row as { seq: number } | undefined)?.seq ?? 0;
+  };
+  const lastRolloutOf = (service: string): number => {
+    const row = sql('select coalesce(max(id), 0) as id from rollouts where service = ?').get(service);
+    return (row as { id: number }).id;
+  };
+
   const removeService = (name: string) => {
     sql('delete from services where name = ?').run(name);
     sql('delete from tables where service = ?').run(name);
   };
 
-  return refusedByFence({
+  const store: Store = {
     services: () => bodies(readService, 'select body from services order by name'),
     service: (name) => body(readService, 'select body from services where name = ?', name),
     putService,
-    removeService: db.transaction(removeService) as Store['removeService'],
+    removeService: atomically(removeService),
 
-    addRevision: db.transaction((revision): Revision => {
-      const row = sql('select coalesce(max(number), 0) + 1 as number from revisions where service = ?').get(
-        revision.service,
-      ) as { number: number };
+    addRevision: atomically((revision): Revision => {
+      const row = sql(
+        `select coalesce(max(number), 0) + 1 as number from (
+          select number from revisions where service = ?1 union select number from given_revisions where service = ?1)`,
+      ).get(revision.service) as { number: number };
       sql('insert into revisions (service, number, body) values (?, ?, ?)').run(
         revision.service,
         row.number,
         JSON.stringify(revision),
       );
       return { ...revision, number: row.number, stableAt: null, pinned: null };
-    }) as Store['addRevision'],
+    }),
     revision: (service, number) => revisions('service = ? and number = ?', service, number)[0] ?? null,
     revisions: (service) => revisions('service = ?', service),
     owners: () =>
@@ -136,7 +169,7 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
       ).run(JSON.stringify(pin), service, number);
     },
 
-    openRollout: db.transaction((rollout): Rollout => {
+    openRollout: atomically((rollout): Rollout => {
       const holder = body(
         readRollout,
         'select body from rollouts where service = ? and open = 1',
@@ -158,7 +191,7 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
         performer: opened.performer,
       });
       return opened;
-    }) as Store['openRollout'],
+    }),
     rollout: (id) => body(readRollout, 'select body from rollouts where id = ?', id),
     rollouts: (service, limit) =>
       bodies(
@@ -169,43 +202,42 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
       ),
     openRollouts: () => bodies(readRollout, 'select body from rollouts where open = 1 order by id'),
     updateRollout,
-    closeRollout(rollout, happening, leaves) {
+    closeRollout: atomically((rollout, happening, left) => {
       const { id, kind, service, policy, health, supervision, to, endedAt, state } = rollout;
-      db.transaction(() => {
-        updateRollout(rollout);
-        append(rollout, endedAt ?? rollout.since, happening);
-        // A repair makes the service what it is already.
-        if (state !== 'succeeded' || kind === 'repair') return;
-        if (to.revision === null) {
-          removeService(service);
-          return;
-        }
-        const warm = leaves && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
-        const own = isByConfig(kind)
-          ? null
-          : body(readService, 'select body from services where name = ?', service);
-        putService({
-          name: service,
-          goal: to,
-          policy: own?.policy ?? policy,
-          health,
-          supervision: own?.supervision ?? supervision,
-          gaveUp: own?.gaveUp ?? null,
-          warm,
-        });
-        sql('update revisions set stable_at = ? where service = ? and number = ?').run(
-          endedAt,
-          service,
-          to.revision,
-        );
-      })();
-    },
+      updateRollout(rollout);
+      append(rollout, endedAt ?? rollout.since, happening);
+      const before = body(readService, 'select body from services where name = ?', service);
+      // What a rollout has left behind that could not even go back is a person's to look at: no time ends it.
+      if (before && left === 'pool') putService({ ...before, warm: null });
+      // A repair makes the service what it is already.
+      if (state !== 'succeeded' || kind === 'repair') return;
+      if (to.revision === null) {
+        removeService(service);
+        return;
+      }
+      const warm = left === 'warm' && endedAt !== null ? { rollout: id, until: endedAt + policy.warm } : null;
+      const own = isByConfig(kind) ? null : before;
+      putService({
+        name: service,
+        goal: to,
+        policy: own?.policy ?? policy,
+        health,
+        supervision: own?.supervision ?? supervision,
+        gaveUp: own?.gaveUp ?? null,
+        warm,
+      });
+      sql('update revisions set stable_at = ? where service = ? and number = ?').run(
+        endedAt,
+        service,
+        to.revision,
+      );
+    }),
 
     append,
-    record: db.transaction((rollout, at, happening) => {
+    record: atomically((rollout, at, happening) => {
       updateRollout(rollout);
       append(rollout, at, happening);
-    }) as Store['record'],
+    }),
     journal: (rollout, after) =>
       journal('select * from journal where rollout = ? and seq > ? order by seq', rollout, after),
     audit: (service, limit) =>
@@ -225,10 +257,38 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
       );
     },
 
+    lastRollout,
+    learn: atomically((lesson, at) => {
+      for (const revision of lesson.revisions) putRevision(revision);
+      for (const [service, number] of lesson.lastRevision)
+        sql(
+          `insert into given_revisions values (?, ?)
+            on conflict (service) do update set number = max(number, excluded.number)`,
+        ).run(service, number);
+      if (lesson.lastRollout > lastRollout()) {
+        sql("delete from sqlite_sequence where name = 'rollouts'").run();
+        sql("insert into sqlite_sequence values ('rollouts', ?)").run(lesson.lastRollout);
+      }
+      for (const rollout of [...lesson.launched, ...lesson.ended]) updateRollout(rollout);
+      for (const table of lesson.tables) store.putTable(table);
+      for (const service of lesson.services) {
+        putService(service);
+        sql('update revisions set stable_at = coalesce(stable_at, ?) where service = ? and number = ?').run(
+          at,
+          service.name,
+          service.goal.revision,
+        );
+        const about = { service: service.name, id: lastRolloutOf(service.name) };
+        const told = lesson.told.filter((sentence) => sentence.startsWith(`${service.name}: `));
+        append(about, at, { event: 'state-rebuilt', told });
+      }
+    }),
+    copyTo: (file) => copyDatabase(db, file),
     close: () => {
       db.close();
     },
-  });
+  };
+  return refusedByFence(store);
 }
 
 function locked(holder: Rollout): UnideployError {

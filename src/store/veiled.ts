@@ -22,9 +22,10 @@ export function veiledStore(store: Store, secrets: Secrets): Store {
       return store.openRollout(said(rollout));
     },
     updateRollout: (rollout) => store.updateRollout(said(rollout)),
+    record: (rollout, at, happening) => store.record(said(rollout), at, secrets.veilAll(happening)),
     append: (rollout, at, happening) => store.append(rollout, at, secrets.veilAll(happening)),
-    closeRollout: (rollout, happening, leaves) =>
-      store.closeRollout(said(rollout), secrets.veilAll(happening), leaves),
+    closeRollout: (rollout, happening, left) =>
+      store.closeRollout(said(rollout), secrets.veilAll(happening), left),
   };
 }
 

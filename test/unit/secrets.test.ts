@@ -62,7 +62,7 @@ test('the journal is veiled before it is stored, and a policy keeps the names of
   store.closeRollout(
     ended,
     { event: 'rollout-finished', verdict: 'failed', reason, ms: 1, evidence, verified: false },
-    false,
+    'pool',
   );
   const kept = JSON.stringify([plain.journal(opened.id, 0), plain.rollout(opened.id)?.reason]);
   expect(kept).not.toContain('T0/B1');

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { execa } from 'execa';
@@ -76,14 +77,14 @@ export function doctorCommand(program: Command): void {
   const command = program
     .command('doctor')
     .description(
-      'check what is installed, which accelerator really works, and whether the controller answers',
+      'check what is installed, which accelerator really works, whether the controller answers, and what is left over',
     );
   run(command, async (context) => {
     const findings = [
       ...(await Promise.all(TOOLS.map(findTool))),
       ...(await accelerators(context)),
       await guestUsers(),
-      await controller(context),
+      ...(await stateFindings(context)),
     ];
     if (context.json) process.stdout.write(`${JSON.stringify(findings)}\n`);
     else for (const finding of findings) process.stdout.write(`${describe(finding)}\n`);
@@ -133,19 +134,62 @@ async function guestUsers(): Promise<Finding> {
   return { what, ok: false, needed: false, detail, next };
 }
 
-async function controller(context: Context): Promise<Finding> {
+/** The controller, and what it says; or, where none answers, what is found in the state folder. */
+async function stateFindings(context: Context): Promise<Finding[]> {
   const what = 'controller';
   if (isSilent(context.paths)) {
     const detail = 'it lives, and has been silent for too long: another one may take over';
-    return { what, ok: false, needed: false, detail, next: 'unideploy serve' };
+    return [{ what, ok: false, needed: false, detail, next: 'unideploy serve' }];
   }
   try {
-    const { pid, version } = await withClient(context, (client) => client.ping());
-    return { what, ok: true, needed: false, detail: `answers, version ${version}, process ${pid}`, next: '' };
+    return await withClient(context, async (client) => {
+      const { pid, version, troubles = [] } = await client.ping();
+      const detail = `answers, version ${version}, process ${pid}`;
+      return [
+        { what, ok: true, needed: false, detail, next: '' },
+        ...troubles.map(({ message, next }) => ({
+          what: 'trouble',
+          ok: false,
+          needed: true,
+          detail: message,
+          next,
+        })),
+        ...(await client.leftovers()).map((why) =>
+          leftOver(why, 'nothing: the controller removes it within a minute'),
+        ),
+      ];
+    });
   } catch (error) {
     if (!(error instanceof UnideployError)) throw error;
-    return { what, ok: false, needed: false, detail: error.message, next: error.next };
+    const silent = { what, ok: false, needed: false, detail: error.message, next: error.next };
+    return [silent, ...(await withoutController(context))];
   }
+}
+
+async function withoutController({ paths }: Context): Promise<Finding[]> {
+  if (!existsSync(paths.root)) return [];
+  const { inspect } = await import('../../daemon/inspect.ts');
+  const { damage, left } = await inspect(paths);
+  const next = 'start a controller, which goes on from the last good copy: unideploy serve';
+  const lost = 'make it anew from what runs: unideploy recover';
+  return [
+    ...(damage === null
+      ? []
+      : [
+          {
+            what: 'state',
+            ok: false,
+            needed: true,
+            detail: `the database cannot be relied on: ${damage.why}`,
+            next: damage.isLost ? lost : next,
+          },
+        ]),
+    ...left.map((why) => leftOver(why, 'start a controller, which removes it: unideploy serve')),
+  ];
+}
+
+function leftOver(why: string, next: string): Finding {
+  return { what: 'left over', ok: false, needed: false, detail: why, next };
 }
 
 function describe({ what, ok, needed, detail, next }: Finding): string {

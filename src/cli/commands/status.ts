@@ -3,6 +3,7 @@ import type { Client } from '../../daemon/client.ts';
 import { systemClock } from '../../daemon/system-clock.ts';
 import { type Context, withClient } from '../context.ts';
 import { describeService } from '../render/service.ts';
+import { oneLine } from '../render/words.ts';
 import { run } from '../run.ts';
 
 const WATCH_EVERY = 1000;
@@ -45,6 +46,8 @@ async function show(
   client: Client,
   print: (text: string) => void,
 ): Promise<void> {
+  const { troubles = [] } = await client.ping();
+  for (const trouble of troubles) process.stderr.write(`unideploy: ${oneLine(trouble)}\n`);
   const services = service === null ? await client.services() : [await client.service(service)];
   if (json) print(JSON.stringify(services));
   else print(services.length === 0 ? 'nothing runs' : services.map(describeService).join('\n\n'));

@@ -24,6 +24,8 @@ function tell(entry: JournalEntry): string | null {
     }
     case 'rollout-resumed':
       return `taken over by controller ${entry.controller}`;
+    case 'state-rebuilt':
+      return `the state was lost, and made anew from what runs: ${entry.told.join('; ')}`;
     case 'action-started':
       return null;
     case 'action-finished':

@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs';
 import type { CodeVolume, Digest, VolumeFormat } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { ExpectCommand } from './command.ts';
-import { type RunDirectory, readJson, writeAtomically } from './run-directory.ts';
+import { type RunDirectory, readJson, readSpec, writeAtomically } from './run-directory.ts';
 
 /**
  * One volume in one guest, once. The number is never used again in this instance: with a reused scsi-id a stale file
@@ -12,6 +13,10 @@ export interface Attachment {
   name: string;
   digest: Digest;
   format: VolumeFormat;
+  /** the rest of the volume, for whoever rebuilds a lost state from what runs; earlier versions did not write it */
+  size?: number;
+  revision?: string | null;
+  probe?: string;
 }
 
 interface Ledger {
@@ -25,7 +30,7 @@ interface Ledger {
  */
 export async function reserve(
   directory: RunDirectory,
-  { name, digest, format }: CodeVolume,
+  { name, digest, format, size, revision, probe }: CodeVolume,
   living: readonly Attachment[],
   expectCommand: ExpectCommand,
 ): Promise<Attachment> {
@@ -36,7 +41,7 @@ export async function reserve(
       'use a name of letters, digits, ".", "_" and "-" that begins with a letter',
     );
   const ledger = await readLedger(directory);
-  const attachment = { number: ledger.next, name, digest, format };
+  const attachment = { number: ledger.next, name, digest, format, size, revision, probe };
   const kept = ledger.made.filter(({ number }) => living.some((alive) => alive.number === number));
   const changed = { next: ledger.next + 1, made: [...kept, attachment] };
   await writeAtomically(directory.attachments, changed, expectCommand);
@@ -64,5 +69,18 @@ export function isVolumeNode(node: string): boolean {
 }
 
 async function readLedger(directory: RunDirectory): Promise<Ledger> {
-  return (await readJson<Ledger>(directory.attachments)) ?? { next: 1, made: [] };
+  const ledger = await readJson<Ledger>(directory.attachments);
+  if (ledger && Number.isInteger(ledger.next) && Array.isArray(ledger.made)) return ledger;
+  return existsSync(directory.attachments) ? await withoutLedger(directory) : { next: 1, made: [] };
+}
+
+/**
+ * What a torn ledger is taken to have said: the guest has the volumes that it was launched with, which is so unless they
+ * were swapped since, and QEMU is asked which of them it really has. The next number is one that cannot have been used:
+ * the seconds since 1970.
+ */
+async function withoutLedger(directory: RunDirectory): Promise<Ledger> {
+  const volumes = (await readSpec(directory))?.volumes ?? [];
+  const made = volumes.map((volume, i) => ({ ...volume, number: i + 1 }));
+  return { next: Math.floor(Date.now() / 1000), made };
 }

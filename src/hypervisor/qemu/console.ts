@@ -40,6 +40,8 @@ export async function* followLines(
       file ??= await openIfThere(log);
       if (file !== null) {
         position ??= await startOfTail(file);
+        // Emptied meanwhile, for it was too long.
+        if ((await file.stat()).size < position) position = 0;
         const bytes = await readFrom(file, position);
         position += bytes.length;
         const whole = (rest + decoder.write(bytes)).replaceAll('\r', '').split('\n');

@@ -127,7 +127,7 @@ interface Unplug {
 
 async function requestUnplug(board: Plugboard, attachment: Attachment): Promise<Unplug> {
   const device = deviceOf(attachment);
-  const end = Date.now() + board.unplugMs;
+  const end = performance.now() + board.unplugMs;
   const answer = board.session.waitFor(
     ({ name, data }) =>
       (name === 'DEVICE_DELETED' || name === 'DEVICE_UNPLUG_GUEST_ERROR') && data.device === device,
@@ -171,7 +171,7 @@ async function closeNode(board: Plugboard, node: string, end: number): Promise<v
       return await blockdevDel(board.session, node);
     } catch (error) {
       if (refused(error, 'not-found')) return;
-      if (!refused(error, 'node-in-use') || Date.now() > end) throw monitorError(board.id, error);
+      if (!refused(error, 'node-in-use') || performance.now() > end) throw monitorError(board.id, error);
     }
     await pause(5);
   }

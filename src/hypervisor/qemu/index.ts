@@ -89,7 +89,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const directory = runDirectory(state, id);
     const spec = await readSpec(directory);
     // It may have been removed while it was read, and must not be remembered then.
-    return spec === null || !existsSync(directory.spec) ? null : remember(spec, directory);
+    return spec === null || !existsSync(directory.path) ? null : remember(spec, directory);
   }
 
   /** Another caller may have come first while a file was read: there is one Machine for each id. */

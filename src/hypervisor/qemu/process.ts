@@ -98,11 +98,11 @@ async function askMonitor(
 ): Promise<boolean> {
   const runState = await queryStatus(session, commandMs).catch(() => null);
   if (runState === null) return gone();
-  const end = Date.now() + (HOPELESS.has(runState) ? 0 : graceMs);
-  while (Date.now() < end) {
+  const end = performance.now() + (HOPELESS.has(runState) ? 0 : graceMs);
+  while (performance.now() < end) {
     // Pressed again every 2 s: a guest that was still booting has not noticed.
     if (!(await answered(systemPowerdown(session, commandMs), session))) return gone();
-    if (await until(gone, Math.min(2_000, end - Date.now()))) return true;
+    if (await until(gone, Math.min(2_000, end - performance.now()))) return true;
   }
   if (!(await answered(quit(session, commandMs), session))) return gone();
   return until(gone, commandMs);

@@ -1,8 +1,8 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { User } from '../../confinement.ts';
-import { UnideployError } from '../../errors.ts';
+import { isHostTrouble, UnideployError } from '../../errors.ts';
 import type { Endpoint, InstanceSpec } from '../port.ts';
 import { openTo, WRITTEN } from './run-files.ts';
 
@@ -10,6 +10,8 @@ import { openTo, WRITTEN } from './run-files.ts';
 export interface RunDirectory {
   path: string;
   spec: string;
+  /** the same once more, for the case that the first is torn */
+  specCopy: string;
   /** the process id, written by whoever started it */
   pid: string;
   /** the monitor of the controller, its one client */
@@ -50,6 +52,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
   const directory = {
     path,
     spec: join(path, 'spec.json'),
+    specCopy: join(path, 'spec.copy.json'),
     pid: join(path, 'qemu.pid'),
     monitor: join(path, written.monitor),
     spare: join(path, written.spare),
@@ -104,11 +107,12 @@ export async function runIds(state: string): Promise<string[]> {
  * @param user whom QEMU will run as; null: as this process
  */
 export async function createRunDirectory(
-  { path, spec: file }: RunDirectory,
+  { path, spec: file, specCopy }: RunDirectory,
   spec: InstanceSpec,
   user: User | null = null,
 ): Promise<void> {
   if (existsSync(file)) {
+    await writeAtomically(specCopy, spec);
     await writeAtomically(file, spec);
     await openTo(path, spec.image, user);
     return;
@@ -116,19 +120,29 @@ export async function createRunDirectory(
   const fresh = join(dirname(path), `.${basename(path)}.new`);
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { recursive: true, mode: 0o700 });
-  await writeFile(join(fresh, basename(file)), JSON.stringify(spec, null, 2), { mode: 0o600 });
+  for (const each of [file, specCopy])
+    await writeFile(join(fresh, basename(each)), JSON.stringify(spec, null, 2), { mode: 0o600 });
   await openTo(fresh, spec.image, user);
   await rm(path, { recursive: true, force: true });
   await rename(fresh, path);
 }
 
-/** The spec a machine was launched with; null when there is no such run directory. */
+/** The spec a machine was launched with, from its copy where it is torn; null when there is no such run directory. */
 export async function readSpec(directory: RunDirectory): Promise<InstanceSpec | null> {
-  return readJson<InstanceSpec>(directory.spec);
+  const first = await readJson<InstanceSpec>(directory.spec);
+  if (isSpec(first)) return first;
+  const copy = await readJson<InstanceSpec>(directory.specCopy);
+  return isSpec(copy) ? copy : null;
 }
 
+function isSpec(value: InstanceSpec | null): boolean {
+  return typeof value?.id === 'string' && typeof value.service === 'string' && Array.isArray(value.volumes);
+}
+
+/** Null until QEMU has told, and where the file is torn: QEMU is asked again. */
 export async function readEndpoint(directory: RunDirectory): Promise<Endpoint | null> {
-  return readJson<Endpoint>(directory.endpoint);
+  const endpoint = await readJson<Endpoint>(directory.endpoint);
+  return typeof endpoint?.host === 'string' && typeof endpoint.port === 'number' ? endpoint : null;
 }
 
 /** Takes the traces of an earlier process away; only when that process is known to be gone. */
@@ -142,16 +156,22 @@ export function livingPid(directory: RunDirectory): number | null {
   const recorded = recordedPid(directory);
   if (recorded !== null) return isProcessOf(directory, recorded) ? recorded : null;
   // Whoever started it may have died before QEMU had written its pid: such a machine must not be taken for stopped.
-  return existsSync(directory.spec) ? (pids().find((pid) => isProcessOf(directory, pid)) ?? null) : null;
+  return existsSync(directory.path) ? (pids().find((pid) => isProcessOf(directory, pid)) ?? null) : null;
 }
 
 function recordedPid({ pid: file }: RunDirectory): number | null {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
     return pid > 1 ? pid : null;
-  } catch {
-    return null;
+  } catch (error) {
+    return unlessOurs(error);
   }
+}
+
+/** Null for what could not be read; a host that can open no more files has found nothing out, and must not say so. */
+function unlessOurs(error: unknown): null {
+  if (isHostTrouble(error)) throw error;
+  return null;
 }
 
 function pids(): number[] {
@@ -160,6 +180,7 @@ function pids(): number[] {
     .filter((pid) => pid > 1);
 }
 
+/**
 /**
  * True while this process is the directory's QEMU. Anybody may write anything on a command line, but nobody else can
  * have gone into the directory.
@@ -172,14 +193,36 @@ export function isProcessOf({ path, pid: pidFile }: RunDirectory, pid: number): 
     if (!words.includes(guestName(path)) && !words.includes(pidFile)) return false;
     const [here, there] = [statSync(path), statSync(`/proc/${pid}/cwd`)];
     return here.ino === there.ino && here.dev === there.dev;
-  } catch {
-    return false;
+  } catch (error) {
+    return unlessOurs(error) ?? false;
   }
 }
 
 /** The word by which a machine's process is known, to us and to people: -name knows no JSON, a comma is written twice. */
 export function guestName(path: string): string {
   return `guest=${path.replaceAll(',', ',,')}`;
+}
+
+/** Every QEMU that was started for this state, whether its run directory is still there or not: its number, by instance. */
+export function processesOf(state: string): Map<string, number[]> {
+  const found = new Map<string, number[]>();
+  for (const pid of pids()) {
+    const id = instanceOf(pid, join(resolve(state), 'run'));
+    if (id !== null) found.set(id, [...(found.get(id) ?? []), pid]);
+  }
+  return found;
+}
+
+/** The instance in whose run directory, which may be gone, the process works, and which it was started for. */
+function instanceOf(pid: number, folder: string): string | null {
+  try {
+    const path = readlinkSync(`/proc/${pid}/cwd`).replace(/ \(deleted\)$/, '');
+    if (dirname(path) !== folder) return null;
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return words.includes(guestName(path)) || words.includes(join(path, 'qemu.pid')) ? basename(path) : null;
+  } catch (error) {
+    return unlessOurs(error);
+  }
 }
 
 /** True for a process that has given its memory back and not yet its files: it still holds image locks. */
@@ -204,12 +247,12 @@ export async function writeAtomically(
   await rename(temporary, path);
 }
 
-/** The content of a JSON file; null when it does not exist. */
+/** The content of a JSON file; null when it does not exist, or is torn: everybody knows what to do without it. */
 export async function readJson<T>(path: string): Promise<T | null> {
   try {
     return JSON.parse(await readFile(path, 'utf8')) as T;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
 }

@@ -9,10 +9,10 @@ export async function until(
   deadlineMs: number,
   everyMs = 20,
 ): Promise<boolean> {
-  const end = Date.now() + deadlineMs;
+  const end = performance.now() + deadlineMs;
   for (;;) {
     if (await condition()) return true;
-    if (Date.now() >= end) return false;
+    if (performance.now() >= end) return false;
     await pause(everyMs);
   }
 }

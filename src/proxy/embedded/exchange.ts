@@ -266,7 +266,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
   }
 
   #wait(within: number): void {
-    this.#deadline = Date.now() + within;
+    this.#deadline = performance.now() + within;
   }
 
   #endEvents(): void {

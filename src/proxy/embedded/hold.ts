@@ -39,7 +39,7 @@ export class Hold {
       request.refuse(refusal('hold-full', `${full} are waiting already`));
       return;
     }
-    this.#waiting.set(request, { until: Date.now() + policy.time, size });
+    this.#waiting.set(request, { until: performance.now() + policy.time, size });
     this.#bytes += size;
     this.total++;
     this.#timer ??= setTimeout(() => this.#expire(), policy.time);
@@ -84,7 +84,7 @@ export class Hold {
 
   #expire(): void {
     this.#timer = undefined;
-    const now = Date.now();
+    const now = performance.now();
     for (const [request, { until }] of this.#waiting) {
       if (until > now) {
         this.#timer = setTimeout(() => this.#expire(), until - now);

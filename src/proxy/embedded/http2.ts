@@ -43,7 +43,7 @@ export class Http2Connection {
       this.#serve(stream, headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0, raw)) as OnStream);
   }
 
-  /** Looks whether the client has taken too long; `now` as Date.now(). */
+  /** Looks whether the client has taken too long; `now` as performance.now(). */
   check(now: number): void {
     for (const stream of this.#streams) stream.check(now);
   }
@@ -229,7 +229,7 @@ class Http2Stream implements Downstream {
   }
 
   #wait(): void {
-    this.#deadline = Date.now() + this.#site.timeouts.body;
+    this.#deadline = performance.now() + this.#site.timeouts.body;
   }
 }
 

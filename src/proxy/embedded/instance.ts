@@ -15,7 +15,7 @@ export interface InFlight {
   cut(): void;
   /** Ends it in a way that its client understands, soon; what would end by itself has no such way. */
   goAway?(): void;
-  /** Looks whether it has taken too long; `now` as Date.now(). */
+  /** Looks whether it has taken too long; `now` as performance.now(). */
   check?(now: number): void;
 }
 
@@ -66,7 +66,7 @@ export class Instance implements Candidate {
   takeIdle(): InstanceConnection | undefined {
     for (;;) {
       const connection = this.#idle.pop();
-      if (connection === undefined || !isStale(connection, Date.now())) return connection;
+      if (connection === undefined || !isStale(connection, performance.now())) return connection;
       connection.destroy();
     }
   }
@@ -90,7 +90,7 @@ export class Instance implements Candidate {
     for (const connection of this.#idle.splice(0)) connection.destroy();
   }
 
-  /** Looks after deadlines; `now` as Date.now(). */
+  /** Looks after deadlines; `now` as performance.now(). */
   check(now: number): void {
     for (const work of this.inFlight) work.check?.(now);
     // the oldest come first
@@ -105,7 +105,7 @@ export class Instance implements Candidate {
 
   readonly #onFree = (connection: InstanceConnection, reusable: boolean): void => {
     if (reusable && connection.generation === this.#generation) {
-      connection.idleSince = Date.now();
+      connection.idleSince = performance.now();
       this.#idle.push(connection);
       return;
     }

@@ -65,7 +65,7 @@ export class Instances {
     for (const { timer } of sent) clearTimeout(timer);
   }
 
-  /** Looks after deadlines; `now` as Date.now(). */
+  /** Looks after deadlines; `now` as performance.now(). */
   check(now: number): void {
     for (const instance of this.#all.values()) instance.check(now);
   }

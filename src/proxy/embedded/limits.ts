@@ -44,6 +44,8 @@ export const LIMITS = {
   slowestStart: 5_000,
   /** how long a table waits for a worker that could take it, while all are being replaced */
   anyWorker: 10_000,
+  /** between two looks at how long the logs are */
+  boundLogs: 10_000,
   /** until the successor's workers all serve */
   succession: 15_000,
 } as const;

@@ -150,7 +150,7 @@ export class Listener implements ClientSite {
     this.#connections.delete(connection);
   }
 
-  /** Looks after deadlines; `now` as Date.now(). */
+  /** Looks after deadlines; `now` as performance.now(). */
   check(now: number): void {
     for (const connection of this.#connections) connection.check(now);
   }

@@ -167,7 +167,7 @@ export class Plane {
   }
 
   #check(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const listener of this.#listeners) listener.check(now);
     for (const { service } of [...this.#services.values(), ...this.#removed]) service.check(now);
   }

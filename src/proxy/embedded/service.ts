@@ -125,7 +125,7 @@ export class Service {
   }
 
   failed(instance: Instance | undefined, failure: Failure): void {
-    if (instance) this.#ejection.failed(instance, failure, Date.now());
+    if (instance) this.#ejection.failed(instance, failure, performance.now());
   }
 
   /** What active checks have found. */
@@ -149,7 +149,7 @@ export class Service {
     return await this.instances.drained(name, this.policy.drain, deadlineMs, signal);
   }
 
-  /** Looks after deadlines; `now` as Date.now(). */
+  /** Looks after deadlines; `now` as performance.now(). */
   check(now: number): void {
     this.instances.check(now);
   }
@@ -175,7 +175,7 @@ export class Service {
   }
 
   status(listen: RoutingTable['listen']): TableStatus {
-    const now = Date.now();
+    const now = performance.now();
     return {
       ...this.#table,
       listen,
@@ -198,7 +198,7 @@ export class Service {
   }
 
   #choose(request: Routed): Instance | undefined {
-    const now = Date.now();
+    const now = performance.now();
     const usable = (instance: Instance) => !this.#ejection.out(instance, now);
     if (this.#preview(request)) {
       const left = this.#previewed.filter((instance) => !request.tried.includes(instance));

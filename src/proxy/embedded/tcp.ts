@@ -26,7 +26,7 @@ class Connection implements Routed, InFlight {
   #instance: Instance | undefined;
   #upstream: Socket | undefined;
   #giveUp: (() => void) | undefined;
-  /** of the connection that is being made, as Date.now() */
+  /** of the connection that is being made, as performance.now() */
   #deadline = Number.POSITIVE_INFINITY;
 
   constructor(service: Service, client: Socket) {
@@ -56,7 +56,7 @@ class Connection implements Routed, InFlight {
     this.tried.push(instance);
     this.#instance = instance;
     instance.enter(this);
-    this.#deadline = Date.now() + this.#service.policy.timeouts.connect;
+    this.#deadline = performance.now() + this.#service.policy.timeouts.connect;
     this.#giveUp = instance.connectBare(
       (upstream) => this.#splice(upstream),
       () => this.#unreachable(instance, 'connect'),

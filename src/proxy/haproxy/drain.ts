@@ -22,24 +22,24 @@ export async function drain(
   grace: TrafficPolicy['drain'],
   deadlineMs: number,
 ): Promise<Drained> {
-  const begun = Date.now();
+  const begun = performance.now();
   const end = begun + deadlineMs;
   const drained: Drained = { cut: 0, websockets: 0, streams: 0 };
   let looked = 0;
   for (;;) {
     const busy = await ask();
     if (busy.length === 0) return drained;
-    if (Date.now() >= end) return { ...drained, cut: await cut(busy, ask) };
+    if (performance.now() >= end) return { ...drained, cut: await cut(busy, ask) };
     const over = (kind: Session['kind']) =>
-      (kind === 'websocket' && Date.now() >= begun + grace.websocket) ||
-      (kind === 'events' && Date.now() >= begun + grace.events);
-    if ((over('websocket') || over('events')) && Date.now() >= looked + LIMITS.sessions) {
-      looked = Date.now();
+      (kind === 'websocket' && performance.now() >= begun + grace.websocket) ||
+      (kind === 'events' && performance.now() >= begun + grace.events);
+    if ((over('websocket') || over('events')) && performance.now() >= looked + LIMITS.sessions) {
+      looked = performance.now();
       const ended = await endSessions(busy, over);
       drained.websockets += ended.filter(({ kind }) => kind === 'websocket').length;
       drained.streams += ended.filter(({ kind }) => kind === 'events').length;
     }
-    await delay(Math.min(LIMITS.poll, Math.max(0, end - Date.now())));
+    await delay(Math.min(LIMITS.poll, Math.max(0, end - performance.now())));
   }
 }
 
@@ -61,7 +61,7 @@ async function endSessions(busy: Busy[], over: (kind: Session['kind']) => boolea
 /** Ends all that is left; returns how many that were, when HAProxy counts them no more. */
 async function cut(busy: Busy[], ask: () => Promise<Busy[]>): Promise<number> {
   for (const { runtime, backend, name } of busy) await runtime.cut(backend, name);
-  const end = Date.now() + LIMITS.cut;
-  while ((await ask()).length > 0 && Date.now() < end) await delay(LIMITS.poll);
+  const end = performance.now() + LIMITS.cut;
+  while ((await ask()).length > 0 && performance.now() < end) await delay(LIMITS.poll);
   return busy.reduce((sum, { inFlight }) => sum + inFlight, 0);
 }

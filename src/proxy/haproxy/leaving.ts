@@ -22,7 +22,7 @@ export class Leaving {
     this.#see = see;
   }
 
-  /** Resolves when the process has ended, at `until` (milliseconds since 1970) at the latest; called again, sooner. */
+  /** Resolves when the process has ended, at `until` (as performance.now()) at the latest; called again, sooner. */
   finish(record: ProcessRecord, until?: number): Promise<void> {
     const { id } = record;
     if (until !== undefined) this.#until.set(id, Math.min(until, this.#until.get(id) ?? until));
@@ -43,7 +43,7 @@ export class Leaving {
   }
 
   async #finish(record: ProcessRecord): Promise<void> {
-    const begun = Date.now();
+    const begun = performance.now();
     const until = () => this.#until.get(record.id) ?? Number.POSITIVE_INFINITY;
     // a client that keeps an idle connection is told to close it with its next answer
     const idleMs = () =>

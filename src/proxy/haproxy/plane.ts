@@ -62,7 +62,7 @@ export class HaproxyPlane {
   /** See `DataPlane.remove`. */
   async remove(service: string, graceMs: number): Promise<void> {
     await this.#adopt();
-    const until = Date.now() + graceMs;
+    const until = performance.now() + graceMs;
     await this.#turns.take(async () => {
       const current = (await this.#processes.serving()).find((record) => servedBy(record, service));
       if (!current) return;
@@ -267,7 +267,7 @@ export class HaproxyPlane {
     const rest = record.services.filter(({ table }) => table.service !== service);
     if (rest.length > 0) return this.#replace(record, record.listen, rest, () => false);
     await this.#processes.leave(record);
-    if (graceMs !== undefined) this.#leaving.letGo(record, Date.now() + graceMs);
+    if (graceMs !== undefined) this.#leaving.letGo(record, performance.now() + graceMs);
   }
 
   #setServers(record: ProcessRecord, table: RoutingTable, out: ReadonlySet<string>): Promise<void> {

@@ -4,7 +4,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import pRetry from 'p-retry';
 import { startDetached } from '../../detached.ts';
-import { UnideployError } from '../../errors.ts';
+import { isHostTrouble, UnideployError } from '../../errors.ts';
 import type { ListenAddress, RoutingTable } from '../port.ts';
 import { writeCertificates } from './certificates.ts';
 import { haproxyConfig } from './config.ts';
@@ -89,7 +89,9 @@ export function isRunning(pid: number, { config }: ProcessFiles): boolean {
   try {
     // empty for a process that has ended
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(config);
-  } catch {
+  } catch (error) {
+    // A host that can open no more files has found nothing out.
+    if (isHostTrouble(error)) throw error;
     return false;
   }
 }
@@ -102,13 +104,13 @@ export async function findHaproxy(files: ProcessFiles): Promise<number | undefin
 
 /** Ends the process now, whatever it has in flight. Idempotent. */
 export async function endHaproxy(pid: number, files: ProcessFiles, expectCommand: () => void): Promise<void> {
-  const killAt = Date.now() + LIMITS.terminate;
+  const killAt = performance.now() + LIMITS.terminate;
   if (isRunning(pid, files)) process.kill(pid, 'SIGTERM');
   await pRetry(
     () => {
       if (!isRunning(pid, files)) return;
       expectCommand();
-      if (Date.now() > killAt) process.kill(pid, 'SIGKILL');
+      if (performance.now() > killAt) process.kill(pid, 'SIGKILL');
       throw new UnideployError('UD_DEADLINE', `HAProxy (process ${pid}) has not ended`, 'end it by hand');
     },
     { retries: 10_000, factor: 1, minTimeout: LIMITS.poll, maxRetryTime: 2 * LIMITS.terminate },

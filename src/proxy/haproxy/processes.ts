@@ -134,21 +134,21 @@ export class Processes {
   }
 
   /**
-   * Waits until a process that listens no more has nothing in flight, at the latest until `until()` (milliseconds since
-   * 1970), and its clients have gone or were idle for `idleMs`. Returns what it counted last.
+   * Waits until a process that listens no more has nothing in flight, at the latest until `until()` (as
+   * performance.now()), and its clients have gone or were idle for `idleMs`. Returns what it counted last.
    */
   async quiet(record: ProcessRecord, until: () => number, idleMs: () => number): Promise<Stat | undefined> {
-    const begun = Date.now();
+    const begun = performance.now();
     let last: Stat | undefined;
-    while (Date.now() < until() && this.#runs(record)) {
+    while (performance.now() < until() && this.#runs(record)) {
       last =
         (await this.runtime(record)
           .stat()
           .catch(() => undefined)) ?? last;
       const services = [...(last?.services.values() ?? [])];
       const busy = services.reduce((sum, { inFlight, held }) => sum + inFlight + held, 0);
-      const idle = Date.now() >= begun + Math.min(LIMITS.closeIdleAfter, idleMs());
-      if (last && busy === 0 && idle && (last.clients === 0 || Date.now() >= begun + idleMs())) break;
+      const idle = performance.now() >= begun + Math.min(LIMITS.closeIdleAfter, idleMs());
+      if (last && busy === 0 && idle && (last.clients === 0 || performance.now() >= begun + idleMs())) break;
       await delay(LIMITS.poll);
     }
     return last;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isHostTrouble } from '../../errors.ts';
 import type { ListenAddress, RoutingTable } from '../port.ts';
 import { short } from './names.ts';
 import type { Totals } from './totals.ts';
@@ -98,14 +99,34 @@ export async function writeRecord(
 }
 
 export async function readRecords(folder: string): Promise<ProcessRecord[]> {
-  const names = await readdir(folder).catch(() => []);
-  const texts = await Promise.all(
+  const names = await readdir(folder).catch((error: unknown) => unlessOurs(error) ?? []);
+  const records = await Promise.all(
     names
       .filter((name) => name.endsWith('.json'))
       // one that is removed meanwhile is none
-      .map((name) => readFile(join(folder, name), 'utf8').catch(() => null)),
+      .map(async (name) => {
+        const text = await readFile(join(folder, name), 'utf8').catch(unlessOurs);
+        return text === null ? null : parsed(text, name.slice(0, -'.json'.length));
+      }),
   );
-  return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as ProcessRecord);
+  return records.filter((record) => record !== null);
+}
+
+/** Null for what is not there; a host that can open no more files has found nothing out. */
+function unlessOurs(error: unknown): null {
+  if (isHostTrouble(error)) throw error;
+  return null;
+}
+
+/** A torn record is as good as that of a process which is only starting: it ends, and its tables are applied again. */
+function parsed(text: string, id: string): ProcessRecord {
+  try {
+    const record = JSON.parse(text) as ProcessRecord;
+    if (record.id === id && Array.isArray(record.services)) return record;
+  } catch {
+    // what is left of it says nothing
+  }
+  return { id, pid: 0, role: 'starting', listen: { host: '127.0.0.1', port: 0 }, since: 0, services: [] };
 }
 
 /** Forgets a process that has ended. */
@@ -118,4 +139,10 @@ export async function removeFiles(folder: string, id: string): Promise<void> {
 /** What a process has of a service. */
 export function servedBy({ services }: ProcessRecord, service: string): Served | undefined {
   return services.find(({ table }) => table.service === service);
+}
+
+/** The tables that processes serve by which were told to, without asking or changing them. */
+export async function tablesOnDisk(folder: string): Promise<RoutingTable[]> {
+  const serving = (await readRecords(folder)).filter(({ role }) => role === 'serving');
+  return serving.flatMap(({ services }) => services.map(({ table }) => table));
 }

@@ -84,6 +84,8 @@ export async function openStage() {
     dataPlane: { upgrade: async () => {} },
     metrics: async () => '',
     journaled,
+    troubles: () => [],
+    leftovers: async () => [],
     stop: () => {},
   };
   const listen = async () => {
@@ -179,7 +181,7 @@ export async function openStage() {
         evidence: null,
         verified: true,
       };
-      store.closeRollout(ended, last, false);
+      store.closeRollout(ended, last, 'nothing');
       onJournal(rollout.id);
     },
     /** So many commands read a journal as it is written. */

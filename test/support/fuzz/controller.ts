@@ -57,7 +57,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
       return () => journaled.off('entry', hear);
     },
   };
-  const runs = new Runs(parts, () => {});
+  const runs = new Runs(parts, () => {}, { has: () => {}, over: () => {} });
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
@@ -79,6 +79,8 @@ export async function fuzzedController(): Promise<FuzzedController> {
     dataPlane,
     metrics: async () => '',
     journaled,
+    troubles: () => [],
+    leftovers: async () => [],
     stop: () => {},
   });
   const socket = join(folder, 'api.sock');

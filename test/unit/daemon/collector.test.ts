@@ -35,7 +35,7 @@ async function scene(revisions: number) {
     const opened = store.openRollout(rollout(number, goal(number), goal(number)));
     const ended = { ...opened, policy: { ...POLICY, keep: 2 }, state: 'succeeded', endedAt: number } as const;
     const finished = { event: 'rollout-finished', verdict: 'succeeded', reason: null, ms: 1 } as const;
-    store.closeRollout(ended, { ...finished, evidence: null, verified: true }, false);
+    store.closeRollout(ended, { ...finished, evidence: null, verified: true }, 'nothing');
   }
   const machines: VirtualMachine[] = [];
   let now = Date.now() + ASKED_FOR + 1000;

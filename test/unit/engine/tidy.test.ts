@@ -35,7 +35,7 @@ async function warm(strategy: StrategyName = 'blue-green') {
     return store.openRollout(fresh);
   };
   const first = opened({ from: goalOf(null, 0), to: goalOf(1, 2) });
-  store.closeRollout({ ...first, state: 'succeeded', endedAt: 0 }, FINISHED, true);
+  store.closeRollout({ ...first, state: 'succeeded', endedAt: 0 }, FINISHED, 'warm');
   const { id } = opened({ strategy, policy: { ...POLICY, warm: WARM } });
   const { state } = await sim.clock.until(runRollout(parts, id));
   const ids = async () => (await sim.world.hypervisor.list()).map(({ spec }) => spec.id);

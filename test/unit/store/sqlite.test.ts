@@ -72,8 +72,28 @@ describe('a store', () => {
     expect(store.journal(open.id, 0).at(-1)).toMatchObject({ event: 'waiting', at: 5 });
     const ended = { ...open, to: goalOf(null, 0), state: 'succeeded', endedAt: 9 } as const;
     const said = { verdict: 'succeeded', reason: null, ms: 9, evidence: null, verified: true } as const;
-    store.closeRollout(ended, { event: 'rollout-finished', ...said }, false);
+    store.closeRollout(ended, { event: 'rollout-finished', ...said }, 'nothing');
     expect([store.services(), store.table('site'), store.openRollouts()]).toEqual([[], null, []]);
+    store.close();
+  });
+
+  it('ends by no time what a rollout has left that could not even go back', () => {
+    const store = reopened();
+    const [open] = store.openRollouts();
+    if (!open) expect.fail();
+    const ended = { ...open, endedAt: 10, policy: { ...open.policy, warm: 500 } };
+    const finished = {
+      event: 'rollout-finished',
+      reason: null,
+      ms: 0,
+      evidence: null,
+      verified: true,
+    } as const;
+    store.closeRollout({ ...ended, state: 'succeeded' }, { ...finished, verdict: 'succeeded' }, 'warm');
+    expect(store.service('site')?.warm).toEqual({ rollout: open.id, until: 510 });
+    const next = store.openRollout(open);
+    store.closeRollout({ ...next, state: 'failed', endedAt: 20 }, { ...finished, verdict: 'failed' }, 'pool');
+    expect(store.service('site')).toMatchObject({ warm: null, goal: open.to });
     store.close();
   });
 
@@ -83,9 +103,9 @@ describe('a store', () => {
     if (!open) expect.fail();
     const end = { ...open, state: 'succeeded' as const, endedAt: 9, policy: { ...POLICY, bake: 60_000 } };
     const last = { event: 'rollout-resumed', controller: 1 } as const;
-    store.closeRollout(end, last, false);
+    store.closeRollout(end, last, 'nothing');
     expect(store.service('site')?.policy.bake).toBe(60_000);
-    store.closeRollout({ ...end, kind: 'scale', policy: POLICY }, last, false);
+    store.closeRollout({ ...end, kind: 'scale', policy: POLICY }, last, 'nothing');
     expect(store.service('site')?.policy.bake).toBe(60_000);
     store.close();
   });

@@ -38,7 +38,7 @@ const COMMAND_DEADLINE_MS = 10_000;
 
 /** Connects as soon as the socket is there, takes the greeting and negotiates capabilities. Rejects with UD_QMP. */
 export async function connectQmp(path: string, { deadlineMs, signal }: ConnectOptions): Promise<QmpSession> {
-  const until = Date.now() + deadlineMs;
+  const until = performance.now() + deadlineMs;
   const conversation = new Conversation();
   try {
     const wire = await pRetry(() => openWire(path, conversation), {
@@ -51,8 +51,8 @@ export async function connectQmp(path: string, { deadlineMs, signal }: ConnectOp
       ...(signal === undefined ? {} : { signal }),
     });
     conversation.begin(wire);
-    await conversation.greeting(Math.max(1, until - Date.now()));
-    await conversation.execute('qmp_capabilities', {}, Math.max(1, until - Date.now()));
+    await conversation.greeting(Math.max(1, until - performance.now()));
+    await conversation.execute('qmp_capabilities', {}, Math.max(1, until - performance.now()));
     return conversation;
   } catch (error) {
     conversation.close();

@@ -25,7 +25,7 @@ export interface ClientSite {
 
 /** A client's connection, as its listener looks after it. */
 export interface Connection {
-  /** Looks whether the client has taken too long; `now` as Date.now(). */
+  /** Looks whether the client has taken too long; `now` as performance.now(). */
   check(now: number): void;
   /** Closes it as soon as no request is served on it. */
   closeIdle(): void;
@@ -73,7 +73,7 @@ export class ClientConnection implements Connection, Downstream {
     this.#site = site;
     this.#encrypted = encrypted;
     this.#remote = addressOf(socket);
-    this.#deadline = Date.now() + site.timeouts.idle;
+    this.#deadline = performance.now() + site.timeouts.idle;
     socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
     socket.on('end', this.#onGone);
@@ -395,7 +395,7 @@ export class ClientConnection implements Connection, Downstream {
 
   #await(what: keyof typeof LATE | 'nothing', within: number): void {
     this.#awaits = what;
-    if (what !== 'nothing') this.#deadline = Date.now() + within;
+    if (what !== 'nothing') this.#deadline = performance.now() + within;
   }
 }
 

@@ -27,7 +27,7 @@ export interface Address {
 
 /** One HTTP/1.1 connection to an instance, which asks one thing at a time. */
 export class InstanceConnection {
-  /** when it became idle, as Date.now(), and how long it may stay so */
+  /** when it became idle, as performance.now(), and how long it may stay so */
   idleSince = 0;
   idleFor: number = LIMITS.upstreamIdle;
   /** questions asked before the present one */

@@ -78,12 +78,12 @@ export function controlServer(
     const { deadlineMs } = read(DEADLINE, request.query);
     const reign = hear(request);
     const gone = AbortSignal.any([goneSignal(reply), reign.over]);
-    const end = Date.now() + deadlineMs;
+    const end = performance.now() + deadlineMs;
     const here = await primary.drained(service, instance, deadlineMs, gone);
     reign.expect();
     if (!primary.superseded || gone.aborted) return here;
     // the new primary has taken requests of the instance since the drain began
-    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - Date.now())}`;
+    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - performance.now())}`;
     const { text } = await ask(socket, { method: 'GET', path: url, headers: tokenOf(request), signal: gone });
     return sumOfDrains([here, JSON.parse(text) as Drained]);
   });

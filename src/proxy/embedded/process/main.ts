@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { FastifyInstance } from 'fastify';
+import { boundLog } from '../../../bounded-log.ts';
 import { report } from '../../../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { logToStderr as log } from '../log.ts';
@@ -82,6 +83,14 @@ class DataPlaneProcess {
     writePid(this.#files, process.pid);
     log('info', 'data plane started', { pid: process.pid, socket });
     await this.#primary.start();
+    this.#boundLogs();
+  }
+
+  /** They are written at every request, whether a controller lives or not. */
+  #boundLogs(): void {
+    const { log: own, accessLog } = this.#files;
+    const bound = () => Promise.all([own, accessLog].map((file) => boundLog(file).catch(() => undefined)));
+    setInterval(() => void bound(), LIMITS.boundLogs).unref();
   }
 
   #awaitEstate(): void {
@@ -90,6 +99,7 @@ class DataPlaneProcess {
       inherit: async (estate) => {
         this.#command.hear(estate.token ?? 0);
         await this.#primary.inherit(estate, before);
+        this.#boundLogs();
         this.#beside = await listenBeside(socket, (path) => this.#app.listen({ path }));
         log('info', 'data plane serves beside the one before', { pid: process.pid });
         return { pid: process.pid, socket: this.#beside };

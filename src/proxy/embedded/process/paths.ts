@@ -1,4 +1,4 @@
-import { renameSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UnideployError } from '../../../errors.ts';
 
@@ -29,10 +29,17 @@ export function planeFiles(state: string): PlaneFiles {
   };
 }
 
-/** Whole, or not at all: it is read while it is written. */
+/**
+ * Whole, or not at all: it is read while it is written. It is for people and their tools, who ask at the socket where it
+ * is missing: a disk that does not take it keeps nobody from serving.
+ */
 export function writePid({ pid: file }: PlaneFiles, pid: number): void {
-  writeFileSync(`${file}.new`, `${pid}\n`);
-  renameSync(`${file}.new`, file);
+  try {
+    writeFileSync(`${file}.new`, `${pid}\n`);
+    renameSync(`${file}.new`, file);
+  } catch {
+    rmSync(file, { force: true });
+  }
 }
 
 /** 107 bytes fit a unix socket's address; `claim` appends a process id and a word. */

@@ -58,13 +58,13 @@ export class Ports {
 
 /** A port that is in use may just be given up: by workers that outlived their primary, or by a service that moved away. */
 async function bindSoon(address: ListenAddress): Promise<BoundSocket> {
-  const end = Date.now() + LIMITS.bind;
+  const end = performance.now() + LIMITS.bind;
   for (;;) {
     try {
       return await bind(address);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'EADDRINUSE' || Date.now() >= end)
+      if (code !== 'EADDRINUSE' || performance.now() >= end)
         throw cannotListen(address, error as NodeJS.ErrnoException);
       await delay(10);
     }

@@ -43,9 +43,9 @@ export class Workers implements Answers<ServingCalls> {
 
   /** All workers take the table, or none does and the first refusal is thrown. One that dies gets it from its place's next. */
   async apply(table: RoutingTable, unhealthy: string[]): Promise<void> {
-    const end = Date.now() + LIMITS.anyWorker;
+    const end = performance.now() + LIMITS.anyWorker;
     while (!(await this.#turns.take(() => this.#apply(table, unhealthy))) && !this.#ending) {
-      if (Date.now() > end) throw noWorker();
+      if (performance.now() > end) throw noWorker();
       await delay(20);
     }
   }
@@ -143,10 +143,10 @@ export class Workers implements Answers<ServingCalls> {
     for (;;) {
       const worker = await this.#turns.take(async () => (this.#ending ? undefined : this.#start(serving)));
       if (worker === undefined) return;
-      const started = Date.now();
+      const started = performance.now();
       await worker.over;
       if (this.#ending) return;
-      quick = Date.now() - started < LIMITS.quickEnd ? quick + 1 : 0;
+      quick = performance.now() - started < LIMITS.quickEnd ? quick + 1 : 0;
       const wait = quick < 2 ? 0 : Math.min(LIMITS.slowestStart, 50 * 2 ** quick);
       this.#options.log('warn', 'a worker is replaced', { pid: worker.pid, wait });
       if (wait > 0) await delay(wait);

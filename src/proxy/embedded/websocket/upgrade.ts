@@ -74,7 +74,7 @@ class Upgrade implements Routed, InFlight {
     this.tried.push(instance);
     this.#instance = instance;
     instance.enter(this);
-    this.#deadline = Date.now() + this.#service.policy.timeouts.connect;
+    this.#deadline = performance.now() + this.#service.policy.timeouts.connect;
     this.#giveUp = instance.connectBare(
       (upstream) => {
         this.#giveUp = undefined;
@@ -119,7 +119,7 @@ class Upgrade implements Routed, InFlight {
 
   /** http-proxy has sent the request. */
   sent(request: ClientRequest): void {
-    this.#deadline = Date.now() + this.#service.policy.timeouts.response;
+    this.#deadline = performance.now() + this.#service.policy.timeouts.response;
     request.once('upgrade', () => this.#answer(101));
     request.once('response', (response) => {
       this.#answer(response.statusCode ?? 0);
