@@ -74,8 +74,13 @@ export function remoteLink({ origin, token, ca }: Elsewhere): Link {
   };
 }
 
+/** Null where there is none, or none can be looked at: whoever connects to it is told why. */
 function inodeOf(path: string): number | null {
-  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
+  try {
+    return statSync(path).ino;
+  } catch {
+    return null;
+  }
 }
 
 function unreachableAt(origin: string, cause: unknown): UnideployError {
