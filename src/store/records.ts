@@ -27,6 +27,7 @@ export function recording(store: Store, folder: string): Store {
     const service = store.service(name);
     const [last] = store.rollouts(name, 1);
     if (service) write(serviceFile(name), { ...service, rollout: last?.id ?? 0 } satisfies ServiceRecord);
+    else forget(serviceFile(name));
   };
   const writeRevision = (revision: Revision | null) => {
     if (revision) write(join(folder, revision.service, `${revision.number}.json`), revision);
@@ -44,7 +45,7 @@ export function recording(store: Store, folder: string): Store {
     },
     removeService(name) {
       store.removeService(name);
-      forget(serviceFile(name));
+      writeService(name);
     },
     addRevision(revision) {
       const added = store.addRevision(revision);

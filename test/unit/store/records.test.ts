@@ -69,6 +69,10 @@ describe('records', () => {
     deployed(store);
     store.removeService('site');
     expect(readRecords(folder)).toMatchObject({ services: [], revisions: [{ number: 1 }] });
+    deployed(store);
+    const down = store.openRollout(rollout(0, goalOf(1, 2), goalOf(null, 0)));
+    store.closeRollout({ ...down, state: 'succeeded', endedAt: 20 }, FINISHED, 'nothing');
+    expect(readRecords(folder)).toMatchObject({ services: [], revisions: [{ number: 1 }, { number: 2 }] });
   });
 
   it('that are torn are left out, and one that cannot be written keeps nobody from anything', async () => {
