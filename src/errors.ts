@@ -117,7 +117,8 @@ export function fromReport({ code, message, next }: ErrorReport): UnideployError
 }
 
 export function exitCodeOf(error: unknown): number {
-  return ERROR_CODES[report(error).code];
+  const { code } = report(error);
+  return error instanceof UnideployError && error.code === code ? error.exitCode : ERROR_CODES[code];
 }
 
 /** Whether the host is in trouble (a full disk, say): the same may succeed when it is well again. */

@@ -66,7 +66,7 @@ export async function runUserCommand(user: UserCommand): Promise<void> {
   if (!result.failed) return;
   throw new UnideployError(
     'UD_BUILD_FAILED',
-    [`the command at ${where} ${ending(result)}`, ...last].join('\n  '),
+    withLast(`the command at ${where} ${ending(result)}`, last),
     `run it by hand in ${folder}: ${command}`,
   );
 }
@@ -97,11 +97,17 @@ export async function runTool(tool: Tool, args: string[], options: Options = {})
   return String(result.stderr ?? '');
 }
 
+/** An error is one line. */
+function withLast(what: string, lines: readonly string[]): string {
+  const said = lines.map((line) => line.trim()).filter((line) => line !== '');
+  return said.length === 0 ? what : `${what}; its last lines: ${said.join(' | ')}`;
+}
+
 /** The error of a tool that did not do its work. */
 export function toolFailed(tool: Tool, how: string, lines: readonly string[]): UnideployError {
   return new UnideployError(
     'UD_BUILD_FAILED',
-    [`${tool.name} ${how}`, ...lines.slice(-LAST_LINES)].join('\n  '),
+    withLast(`${tool.name} ${how}`, lines.slice(-LAST_LINES)),
     'see its last lines; a full disk is the usual cause',
   );
 }

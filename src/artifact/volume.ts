@@ -61,7 +61,7 @@ async function packFolder(config: VolumeConfig, source: string, workDir: string)
   try {
     const tree = await stage(source, staging);
     await PACKERS[format](tree, file, name);
-    return describe(config, file, tree.id);
+    return await describe(config, file, tree.id);
   } finally {
     await rm(staging, { recursive: true, force: true });
   }

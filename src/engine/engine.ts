@@ -319,7 +319,9 @@ class Run {
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
   async #release(pool: ObservedPool): Promise<void> {
     const swapping = [...this.#acting.values()].includes('swapVolume');
-    if (pool.hold && !swapping) await this.#parts.routing.hold(this.#rollout.service, false);
+    // Where nobody is in the table they wait for the first one that is.
+    const served = pool.instances.some(({ routed }) => routed);
+    if (pool.hold && served && !swapping) await this.#parts.routing.hold(this.#rollout.service, false);
   }
 
   /** Begins an action and goes on; its end wakes the loop. */

@@ -75,14 +75,14 @@ async function drain({ instance }: { instance: string }, { routing, rollout }: T
 
 async function retire(
   { instance }: { instance: string },
-  { hypervisor, routing, rollout }: Task,
+  { hypervisor, routing, rollout, target }: Task,
 ): Promise<void> {
   const { service, policy } = rollout;
   const sick = rollout.sick.find((each) => each.instance === instance);
   const freezes = sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
   // One that is kept keeps its connections: what waits there for an answer would wait in vain.
   if (freezes) await routing.drained(service, instance, 0);
-  await routing.drop(service, instance);
+  await routing.drop(service, instance, target === null ? 'refuse' : 'wait');
   if (freezes) return await freeze(hypervisor, service, instance);
   const grace = sick && !mayFinish(sick) ? Math.min(policy.stop, HOPELESS_GRACE) : policy.stop;
   await hypervisor.stop(instance, grace);

@@ -47,10 +47,11 @@ export class Routing {
     await this.#edit(service, (table) => ({ ...table, preview }));
   }
 
-  /** Puts the route in the table, in place of what the table has for that instance. */
+  /** Puts the route in the table, in place of what the table has for that instance. Requests wait for the first no more. */
   async put(service: string, route: Route): Promise<void> {
     await this.#edit(service, (table) => ({
       ...table,
+      hold: table.hold && table.routes.length > 0,
       routes: [...table.routes.filter(({ instance }) => instance !== route.instance), route],
     }));
   }
@@ -73,11 +74,12 @@ export class Routing {
     }));
   }
 
-  async drop(service: string, instance: string): Promise<void> {
-    await this.#edit(service, (table) => ({
-      ...table,
-      routes: table.routes.filter((route) => route.instance !== instance),
-    }));
+  /** @param afterLast what becomes of new requests when it was the last one: they wait for the next, or are refused */
+  async drop(service: string, instance: string, afterLast: 'wait' | 'refuse'): Promise<void> {
+    await this.#edit(service, (table) => {
+      const routes = table.routes.filter((route) => route.instance !== instance);
+      return { ...table, routes, hold: table.hold || (routes.length === 0 && afterLast === 'wait') };
+    });
   }
 
   /** While held, new requests of the service wait in the data plane. */

@@ -63,7 +63,7 @@ export class Tidier {
     store.append(rollout, began, { event: 'action-started', action, revision: null });
     try {
       await routing.drained(name, instance, policy.drain);
-      await routing.drop(name, instance);
+      await routing.drop(name, instance, 'refuse');
       await hypervisor.stop(instance, policy.stop);
       await hypervisor.remove(instance);
       store.append(rollout, clock.now(), { event: 'action-finished', action, ms: clock.now() - began });

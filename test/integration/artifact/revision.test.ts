@@ -45,7 +45,7 @@ volumes: [{build: 'cp -r out "$UNIDEPLOY_OUTPUT"'}]
     const guest = 'guest: {profile: linux, kernel: out/k}\n';
     await expect(build(folder, `${guest}image:\n  build: "echo no rule; exit 2"\n`)).rejects.toMatchObject({
       code: 'UD_BUILD_FAILED',
-      message: expect.stringMatching(/unideploy\.yaml:5:10 ended with exit code 2\n {2}no rule$/),
+      message: expect.stringMatching(/unideploy\.yaml:5:10 ended with exit code 2; its last lines: no rule$/),
     });
     await expect(build(folder, `${guest}image:\n  build: "true"\n`)).rejects.toMatchObject({
       code: 'UD_FILE_NOT_FOUND',

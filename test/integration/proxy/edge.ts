@@ -80,7 +80,7 @@ export class Edge {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     this.port = (server.address() as AddressInfo).port;
-    const clock = setInterval(() => this.service.check(Date.now()), 100);
+    const clock = setInterval(() => this.service.check(performance.now()), 100);
     onTestFinished(() => {
       clearInterval(clock);
       server.close();

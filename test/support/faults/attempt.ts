@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { JournalEntry } from '../../../src/domain/journal.ts';
 import type { Rollout } from '../../../src/domain/rollout.ts';
 import { embeddedDataPlane } from '../../../src/proxy/embedded/client.ts';
 import { isAlive } from '../cli/processes.ts';
@@ -54,7 +55,10 @@ export async function attempt(place: Workplace, what: Case, moment: Moment): Pro
     const disturbed = failedOf(load.ledger);
     await eventually('the rollout ends', isOver, DEADLINE);
     await cli.outcome;
-    const ended = records.lastRollout();
+    // Of a guest that died after the last look, or hung, the supervisor has another one take the place.
+    const isSettled = async () => (await place.status()).open === null;
+    await eventually('no repair is under way', isSettled, DEADLINE);
+    const ended = records.rollout(last + 1);
     if (!ended) throw new Error('there is no rollout');
     const ledger = await close();
     return [
@@ -126,7 +130,7 @@ async function factsOf(
   return {
     rollout,
     journal: records.journal(rollout.id),
-    earlier: [],
+    others: repairsAfter(records, rollout.id),
     before,
     running: Object.keys(pids).filter(runs),
     dead,
@@ -141,7 +145,13 @@ async function factsOf(
   };
 }
 
-/** After `up`, which replaces what was taken after the last look: as many as there must be serve, and nothing else is there. */
+function repairsAfter(records: Records, rollout: number): JournalEntry[] {
+  const last = records.lastRollout()?.id ?? rollout;
+  const ids = Array.from({ length: last - rollout }, (_, index) => rollout + 1 + index);
+  return ids.flatMap((id) => records.journal(id));
+}
+
+/** Once the supervisor has replaced what was taken after the last look, as many as there must be serve, and nothing else is there. */
 async function leftoversOf(place: Workplace, ended: Rollout): Promise<string[]> {
   const { revision, replicas } = ended.state === 'succeeded' ? ended.to : ended.from;
   const isWhole = async () => {
@@ -154,12 +164,8 @@ async function leftoversOf(place: Workplace, ended: Rollout): Promise<string[]> 
       instances.length === replicas
     );
   };
-  const settled = await eventually('the pool is whole', isWhole, 10_000).then(
-    () => true,
-    () => false,
-  );
-  if (!settled) await place.cli(['scale', String(replicas)]);
-  const problems = (await isWhole()) ? [] : ['the pool is not whole'];
+  const problems: string[] = [];
+  await eventually('the pool is whole', isWhole, 60_000).catch(() => problems.push('the pool is not whole'));
   await eventually('nothing but the service runs', () => strangersOf(place).length === 0, 15_000).catch(
     () => {
       problems.push(`left over: ${strangersOf(place).join('; ')}`);

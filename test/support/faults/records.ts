@@ -8,6 +8,7 @@ import type { Workplace } from '../cli/workplace.ts';
 /** What a state's store says, read past the controller: it may be dead. */
 export interface Records {
   lastRollout(): Rollout | null;
+  rollout(id: number): Rollout | null;
   journal(rollout: number): JournalEntry[];
   revision(number: number): RevisionSpec;
   close(): void;
@@ -16,13 +17,17 @@ export interface Records {
 export function recordsIn({ state }: Workplace): Records {
   const db = new Database(join(state, 'state.db'), { readonly: true });
   const last = db.prepare('select id, body from rollouts order by id desc limit 1');
+  const one = db.prepare('select id, body from rollouts where id = ?');
+  const read = (row: unknown): Rollout | null => {
+    if (!row) return null;
+    const { id, body } = row as { id: number; body: string };
+    return { ...(JSON.parse(body) as Rollout), id };
+  };
   const entries = db.prepare('select * from journal where rollout = ? order by seq');
   const revision = db.prepare('select body from revisions where number = ?');
   return {
-    lastRollout() {
-      const row = last.get() as { id: number; body: string } | undefined;
-      return row ? { ...(JSON.parse(row.body) as Rollout), id: row.id } : null;
-    },
+    lastRollout: () => read(last.get()),
+    rollout: (id) => read(one.get(id)),
     journal: (rollout) =>
       (entries.all(rollout) as (Omit<JournalEntry, 'event'> & { body: string })[]).map(
         ({ body, ...row }) => ({

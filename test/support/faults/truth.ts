@@ -6,8 +6,8 @@ export interface Facts {
   rollout: Pick<Rollout, 'id' | 'state' | 'direction' | 'reason' | 'from' | 'to'>;
   /** of the rollout alone, oldest first */
   journal: JournalEntry[];
-  /** of those that it took over from */
-  earlier: JournalEntry[];
+  /** of those that it took over from, and of repairs since */
+  others: JournalEntry[];
   /** guests that were there when it began */
   before: string[];
   /** guests whose process runs */
@@ -57,8 +57,8 @@ function pairsOf(journal: JournalEntry[]): string[] {
 }
 
 /** What runs was there before or was launched; what does not was retired. */
-function instancesOf({ journal: own, earlier, before, running, dead }: Facts): string[] {
-  const journal = [...earlier, ...own];
+function instancesOf({ journal: own, others, before, running, dead }: Facts): string[] {
+  const journal = [...others, ...own];
   const begun = (kind: 'launch' | 'retire') =>
     journal.flatMap((entry) =>
       entry.event === 'action-started' && entry.action.kind === kind ? [entry.action.instance] : [],

@@ -88,6 +88,19 @@ describe('the routing of a service', () => {
     expect(await routing.status('site')).toMatchObject({ service: 'site', ...FRONT });
   });
 
+  it('has requests wait from its last instance to its next one, and refuses them where none is to come', async () => {
+    const { plane, routing } = scene();
+    const route = { instance: 'site-1-1', revision: 1, host: '127.0.0.1', port: 4000, weight: 100 };
+    await routing.front('site', FRONT);
+    await routing.put('site', route);
+    await routing.drop('site', 'site-1-1', 'wait');
+    expect((await plane.status())[0]).toMatchObject({ hold: true, routes: [] });
+    await routing.put('site', { ...route, instance: 'site-2-1' });
+    expect((await plane.status())[0]).toMatchObject({ hold: false, routes: [{ instance: 'site-2-1' }] });
+    await routing.drop('site', 'site-2-1', 'refuse');
+    expect((await plane.status())[0]).toMatchObject({ hold: false, routes: [] });
+  });
+
   it('is changed in front without touching what is behind, and not at all where nothing changes', async () => {
     const { plane, routing, store } = scene();
     const route = { instance: 'site-1-1', revision: 1, host: '127.0.0.1', port: 4000, weight: 100 };

@@ -83,8 +83,12 @@ export function controlServer(
     reign.expect();
     if (!primary.superseded || gone.aborted) return here;
     // the new primary has taken requests of the instance since the drain began
-    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, end - performance.now())}`;
-    const { text } = await ask(socket, { method: 'GET', path: url, headers: tokenOf(request), signal: gone });
+    const url = `${request.url.split('?')[0]}?deadlineMs=${Math.max(0, Math.ceil(end - performance.now()))}`;
+    const { status, text } = await ask(socket, {
+      ...{ method: 'GET', path: url, signal: gone },
+      headers: tokenOf(request),
+    });
+    if (status !== 200) return reply.code(status).type('application/json').send(text);
     return sumOfDrains([here, JSON.parse(text) as Drained]);
   });
   app.get('/metrics', async (_request, reply) => {

@@ -54,7 +54,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     expect(failedOf(ledger)).toBe(0);
   });
 
-  test('a table whose routes all have weight 0 holds; an empty table refuses at once', async () => {
+  test('a table whose routes all have weight 0 holds; an empty table refuses at once, unless it is told to hold', async () => {
     const { apply, status, url } = at();
     const app = await backend('1');
     await apply({ routes: [route('a', app, { weight: 0 })] });
@@ -65,6 +65,11 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     await apply({ routes: [] });
     expect(await refusalOf(await fetch(url()))).toEqual([503, 'no-instance', '1']);
     expect((await status()).refused).toEqual({ 'no-instance': 1 });
+    await apply({ hold: true, routes: [] });
+    const next = fetch(url());
+    await held(1);
+    await apply({ routes: [route('a', app)] });
+    expect((await next).status).toBe(200);
   });
 
   test('those that wait when the table becomes empty, or the service is removed, are refused', async () => {
