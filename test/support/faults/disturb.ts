@@ -66,10 +66,10 @@ export async function disturb(story: Story, fault: Fault | null, orderAt: number
   // The end of a rollout and its entry are one transaction: a controller that dies before has written neither.
   const { record } = sim.store;
   sim.store.record = (told, at, happening) => {
-    const others = sim.store.rollout(told.id);
+    const earlier = sim.store.rollout(told.id);
     const written = sim.store.entries.length;
     record(told, at, happening);
-    if (sim.store.entries.length === written && others) sim.store.updateRollout(others);
+    if (sim.store.entries.length === written && earlier) sim.store.updateRollout(others);
   };
   const ended = await theatre.toTheEnd();
   const journal = [...sim.store.entries];
