@@ -69,7 +69,7 @@ export async function disturb(story: Story, fault: Fault | null, orderAt: number
     const earlier = sim.store.rollout(told.id);
     const written = sim.store.entries.length;
     record(told, at, happening);
-    if (sim.store.entries.length === written && earlier) sim.store.updateRollout(others);
+    if (sim.store.entries.length === written && earlier) sim.store.updateRollout(earlier);
   };
   const ended = await theatre.toTheEnd();
   const journal = [...sim.store.entries];
