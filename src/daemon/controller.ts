@@ -118,7 +118,8 @@ async function start(
   const copies = new Copies(store, paths.copy, { troubles, now: () => performance.now() });
   const served = [...store.services().map(({ name }) => name), ...store.openRollouts().map((r) => r.service)];
   const dataPlane = fencedBy(fence, await dataPlaneOf(paths, fence, proxy, [...new Set(served)]));
-  const artifacts = await ContentStore.open(paths.artifacts);
+  // What is put in, and above all what is collected: a late controller knows nothing of what is in use now.
+  const artifacts = fencedBy(fence, await ContentStore.open(paths.artifacts));
   const users = await findUsers();
   if ('why' in users) log(`guests run as the controller's own user: ${users.why}`);
   const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
