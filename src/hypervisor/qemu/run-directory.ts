@@ -34,7 +34,16 @@ export interface RunDirectory {
   frozen: string;
   /** the guest's memory while it is written */
   memory: string;
+  /** the guest's memory itself, where it is kept in a file */
+  ram: string;
+  /** where QEMU takes a saved state */
+  incoming: string;
+  /** where it hands its own over; of the controller, like all that is not in `own` */
+  outgoing: string;
 }
+
+/** By this name QEMU finds, from its run directory, who takes its state. */
+export const OUTGOING = 'outgoing';
 
 /** sun_path of unix(7) holds 108 bytes, the last of them zero. */
 const SOCKET_PATH_LIMIT = 107;
@@ -64,6 +73,9 @@ export function runDirectory(state: string, id: string): RunDirectory {
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
     memory: join(path, written.memory),
+    ram: join(path, written.ram),
+    incoming: join(path, written.incoming),
+    outgoing: join(path, OUTGOING),
   };
   const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
   if (excess > 0)
