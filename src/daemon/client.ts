@@ -9,7 +9,18 @@ import type { Rollout } from '../domain/rollout.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
 import type { JobLine } from './job-stream.ts';
 import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } from './link.ts';
-import type { Collected, DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
+import type {
+  Collected,
+  DeployRequest,
+  ListedSnapshot,
+  Ordered,
+  Plan,
+  Pong,
+  ShownService,
+  ShownSnapshot,
+  SnapshotRequest,
+  Started,
+} from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
@@ -41,6 +52,12 @@ export interface Client {
   /** See `Collector.collect`. */
   collect(unusedFor: number, dryRun: boolean): Promise<Collected>;
   pin(name: string, revision: number, pinned: boolean, performer: string): Promise<Revision>;
+  snapshots(name: string): Promise<ListedSnapshot[]>;
+  /** See `Snapshots.create`; a job. */
+  takeSnapshot(name: string, request: SnapshotRequest, following: Following): Promise<ShownSnapshot>;
+  /** @param replaces null: the instance that was saved */
+  restore(name: string, snapshot: string, replaces: string | null, performer: string): Promise<Started>;
+  removeSnapshot(name: string, snapshot: string): Promise<void>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -91,6 +108,11 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     const body = JSON.stringify(message);
     return (await (await send({ method: 'POST', path, headers, body, headersTimeout })).body.json()) as T;
   };
+  const job = async <R>(path: string, message: unknown, { report, signal }: Following): Promise<R> => {
+    const headers = { 'content-type': 'application/json' };
+    const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
+    return await resultOf<R>(linesOf(body), report, signal);
+  };
 
   return {
     ping: () => get('/ping'),
@@ -117,6 +139,13 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     },
     collect: (unusedFor, dryRun) => post('/artifacts/collect', { unusedFor, dryRun }),
     pin: (name, revision, pinned, performer) => post(at(name, 'pin'), { revision, pinned, performer }),
+    snapshots: (name) => get(at(name, 'snapshots')),
+    takeSnapshot: (name, message, following) => job(at(name, 'snapshots'), message, following),
+    restore: (name, snapshot, replaces, performer) =>
+      post(`${snapshotAt(name, snapshot)}/restore`, { replaces, performer }),
+    async removeSnapshot(name, snapshot) {
+      await (await send({ method: 'DELETE', path: snapshotAt(name, snapshot) })).body.dump();
+    },
     leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
@@ -144,11 +173,7 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       const { body } = await send({ method: 'GET', path });
       yield* linesOf(body);
     },
-    async job<R>(path: string, message: unknown, { report, signal }: Following): Promise<R> {
-      const headers = { 'content-type': 'application/json' };
-      const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
-      return await resultOf<R>(linesOf(body), report, signal);
-    },
+    job,
     async upgradeProxy() {
       await post('/proxy/upgrade');
     },
@@ -194,6 +219,10 @@ function refusalOf(status: number, text: string): UnideployError {
 
 function at(service: string, what?: string): string {
   return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
+}
+
+function snapshotAt(service: string, snapshot: string): string {
+  return at(service, `snapshots/${encodeURIComponent(snapshot)}`);
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

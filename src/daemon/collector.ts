@@ -4,6 +4,7 @@ import { needed } from '../domain/retention.ts';
 import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
+import type { SnapshotCatalogue } from '../snapshots/catalogue.ts';
 import type { Store } from '../store/port.ts';
 import type { Collected, CollectedFile } from './messages.ts';
 
@@ -14,6 +15,8 @@ interface CollectorParts {
   store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
   artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
   hypervisor: Pick<Hypervisor, 'list'>;
+  /** left out: there are none */
+  snapshots?: Pick<SnapshotCatalogue, 'all'>;
   clock: Clock;
 }
 
@@ -88,7 +91,7 @@ export class Collector {
 
   /** Why artifacts must stay: what runs comes first, for it is the strongest. */
   async #reasons(): Promise<Map<Digest, string>> {
-    const { store, hypervisor } = this.#parts;
+    const { store, hypervisor, snapshots } = this.#parts;
     const reasons = new Map<Digest, string>();
     const keep = (digest: Digest, reason: string) => reasons.has(digest) || reasons.set(digest, reason);
     for (const { spec, volumes } of await hypervisor.list())
@@ -111,6 +114,8 @@ export class Collector {
       };
       for (const [digest, reason] of needed(holdings)) keep(digest, reason);
     }
+    for (const { id, spec } of (await snapshots?.all()) ?? [])
+      for (const digest of artifactsOf(spec)) keep(digest, `of snapshot ${id}`);
     return reasons;
   }
 }

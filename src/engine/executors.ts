@@ -46,6 +46,8 @@ async function launch(
     revision: number,
     rollout: rollout.id,
     launchedAt: clock.now(),
+    // What takes its place on the way back boots.
+    ...(rollout.restore && rollout.direction === 'forward' && { snapshot: rollout.restore.snapshot }),
   });
 }
 

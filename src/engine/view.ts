@@ -11,7 +11,8 @@ type Revisions = Pick<RolloutStore, 'revision'>;
  * @param spare how many more instances it may lose on the way back
  */
 export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
-  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
+  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick, restore } =
+    rollout;
   const { revision, replicas } = goal(rollout);
   return {
     target: revision,
@@ -25,6 +26,7 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     since,
     renew: direction === 'forward' ? renew : null,
     sick,
+    replaces: direction === 'forward' ? (restore?.replaces ?? null) : null,
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),

@@ -25,12 +25,15 @@ export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' 
 export interface Costs {
   spawn: number;
   boot: number;
+  /** from its process to its answers, where it goes on from its memory */
+  resume: number;
   attach: number;
   detach: number;
+  save: number;
   stop: number;
 }
 
-const COSTS: Costs = { spawn: 50, boot: 3000, attach: 60, detach: 50, stop: 100 };
+const COSTS: Costs = { spawn: 50, boot: 3000, resume: 200, attach: 60, detach: 50, save: 200, stop: 100 };
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
@@ -151,7 +154,8 @@ export class SimulatedWorld {
       await this.#clock.sleep(this.#costs.spawn);
       const incident = this.#incidentFor(spec.id, spec);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
-      const bootedAt = this.#clock.now() + this.#costs.boot;
+      const bootedAt =
+        this.#clock.now() + (spec.snapshot === undefined ? this.#costs.boot : this.#costs.resume);
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
       if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
@@ -197,6 +201,23 @@ export class SimulatedWorld {
     dump: async (id, limit) => {
       const guest = this.#guests.get(id);
       return guest?.alive && guest.spec.machine.memory <= limit ? `simulated/${id}.elf` : null;
+    },
+    save: async (id, { memory, report }) => {
+      const guest = this.#running(id);
+      const { image, machine, checks } = guest.spec;
+      const began = this.#clock.now();
+      const total = machine.memory * 2 ** 20;
+      report({ done: 0, total });
+      await this.#command(guest, memory ? this.#costs.save : this.#costs.attach);
+      report({ done: total, total });
+      const volumes = guest.spec.volumes.filter((volume) => has(guest, volume));
+      return {
+        spec: { image, machine, checks, volumes },
+        attachments: volumes.map(({ name, digest }, index) => ({ number: index + 1, name, digest })),
+        nextAttachment: volumes.length + 1,
+        ...{ qemu: 'simulated', accel: 'tcg', ram: 'own' },
+        pausedMs: this.#clock.now() - began,
+      };
     },
     vitals: async (id) => {
       const guest = this.#guests.get(id);
