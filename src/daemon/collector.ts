@@ -2,9 +2,9 @@ import { type ContentStore, missing, type StoredFile } from '../artifact/store.t
 import type { Clock } from '../domain/clock.ts';
 import { needed } from '../domain/retention.ts';
 import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
-import type { SnapshotCatalogue } from '../snapshots/catalogue.ts';
 import type { Store } from '../store/port.ts';
 import type { Collected, CollectedFile } from './messages.ts';
 
@@ -16,7 +16,7 @@ interface CollectorParts {
   artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
   hypervisor: Pick<Hypervisor, 'list'>;
   /** left out: there are none */
-  snapshots?: Pick<SnapshotCatalogue, 'all'>;
+  snapshots?: { all(): Promise<Pick<Snapshot, 'id' | 'spec'>[]> };
   clock: Clock;
 }
 

@@ -56,16 +56,19 @@ export async function saveMachine(
   machine.expectCommand();
   await beginStandstill(directory);
   machine.saving = true;
-  const began = performance.now();
+  const stopped = stopOf(session);
   try {
-    if (order.memory)
+    if (order.memory) {
+      const progress = (done: number) => {
+        report(done);
+        // A guest that writes faster than its memory is saved has to stand still.
+        if (done > 2 * spec.machine.memory * MIB) void stopGuest(session).catch(() => {});
+      };
       await saveState(machine, user, join(order.folder, SNAPSHOT_FILES.memory), {
-        ramInFile: false,
-        deadlineMs: deadlineOf(spec.machine),
-        signal: order.signal,
-        progress: report,
+        ...{ ramInFile: false, live: true, deadlineMs: deadlineOf(spec.machine) },
+        ...{ signal: order.signal, progress },
       });
-    else await stopGuest(session);
+    } else await stopGuest(session);
     expectGoingOn(order.signal);
     // QEMU has written out all that it had of the disk, and writes nothing before the guest goes on.
     if (disk)
@@ -74,11 +77,21 @@ export async function saveMachine(
     if (session.open) await endStandstill(session, directory);
     machine.saving = false;
     machine.volumesChanged();
+    stopped.forget();
   }
-  const pausedMs = Math.round(performance.now() - began);
+  const pausedMs = stopped.ms();
   expectGoingOn(order.signal);
   report(total);
   return { ...facts, pausedMs };
+}
+
+/** Sees when the guest came to stand, by QEMU's own word. */
+function stopOf(session: QmpSession): { ms(): number; forget(): void } {
+  let since: number | null = null;
+  const forget = session.onEvent(({ name }) => {
+    if (name === 'STOP') since ??= performance.now();
+  });
+  return { ms: () => (since === null ? 0 : Math.round(performance.now() - since)), forget };
 }
 
 /** @throws UD_SNAPSHOT_REFUSED */

@@ -65,6 +65,7 @@ export class SimulatedWorld {
   readonly #guests = new Map<string, Guest>();
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
+  readonly #known = new Map<string, CodeVolume>();
   readonly #listeners = new Set<(id: string) => void>();
   #added = 0;
   readonly #incidentFor: (id: string, spec: InstanceSpec) => Incident | null;
@@ -86,7 +87,10 @@ export class SimulatedWorld {
 
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
   know(volumes: CodeVolume[]): void {
-    for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+    for (const volume of volumes) {
+      this.#contents.set(volume.digest, volume.revision);
+      this.#known.set(volume.digest, volume);
+    }
   }
 
   /** All machines, as the hypervisor would list them. */
@@ -210,7 +214,7 @@ export class SimulatedWorld {
       report({ done: 0, total });
       await this.#command(guest, memory ? this.#costs.save : this.#costs.attach);
       report({ done: total, total });
-      const volumes = guest.spec.volumes.filter((volume) => has(guest, volume));
+      const volumes = guest.volumes.flatMap(({ digest }) => this.#known.get(digest) ?? []);
       return {
         spec: { image, machine, checks, volumes },
         attachments: volumes.map(({ name, digest }, index) => ({ number: index + 1, name, digest })),

@@ -1,15 +1,4 @@
-import {
-  chmod,
-  copyFile,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
@@ -242,7 +231,10 @@ describe('a root disk', () => {
     const id = memory ? 'site-7-1' : 'site-8-1';
     await launch(here.spec(id, { image: disk, machine, volumes: [one] }));
     const { boot_id } = await statusOf(id);
+    const debug = join(here.state, 'run', id, 'own/debug');
+    await writes(debug, '0x55');
     const snapshot = await take(id, { memory });
+    await writes(debug, '0xaa');
     expect(snapshot).toMatchObject({
       disk: { bytes: expect.any(Number) as number },
       memory: memory ? { bytes: expect.any(Number) as number } : null,
@@ -252,10 +244,10 @@ describe('a root disk', () => {
     const next = { ...here.spec(`${id}b`, { image: disk, machine, volumes: [one] }), snapshot: snapshot.id };
     await launch(next);
     expect((await statusOf(next.id)).boot_id === boot_id).toBe(memory);
-    const copy = join(here.state, 'run', next.id, 'root.qcow2');
-    expect((await stat(copy)).size).toBeGreaterThan(0);
-    await end(next.id);
-    await check(catalogue.path('site', snapshot.id, 'disk'), disk);
+    await hypervisor.stop(next.id, 0);
+    await expectWritten(join(here.state, 'run', next.id, 'root.qcow2'), disk);
+    await expectWritten(catalogue.path('site', snapshot.id, 'disk'), disk);
+    await hypervisor.remove(next.id);
   });
 
   it('of a kernel is none to be saved alone', async () => {
@@ -265,18 +257,29 @@ describe('a root disk', () => {
   });
 });
 
-/** An overlay names its image as seen from the folder that it is in. */
-async function check(overlay: string, image: Image): Promise<void> {
+/** Writes to the root disk of a guest that runs, past its file systems. */
+async function writes(monitor: string, pattern: string): Promise<void> {
+  const device = '/machine/peripheral/root-disk/virtio-backend';
+  const command = `qemu-io -d ${device} "write -P ${pattern} 20M 64k"`;
+  await monitorSays(monitor, 'human-monitor-command', { 'command-line': command });
+}
+
+/** That an overlay is sound, and has what was written to it first. It names its image as seen from the folder that it is in. */
+async function expectWritten(overlay: string, image: Image): Promise<void> {
   if (image.kind !== 'disk') throw new Error('a kernel is no disk');
   const folder = await mkdtemp(join(here.state, 'check-'));
   await mkdir(join(folder, 'artifacts'));
   await symlink(here.artifactPath(image.disk), join(folder, 'artifacts', image.disk));
   await copyFile(overlay, join(folder, 'root.qcow2'));
   await execa('qemu-img', ['check', '-q', 'root.qcow2'], { cwd: folder });
+  const read = ['-r', '-f', 'qcow2', '-c', 'read -P 0x55 20M 64k', 'root.qcow2'];
+  const { stdout } = await execa('qemu-io', read, { cwd: folder });
+  expect(stdout).not.toContain('verification failed');
+  expect(stdout).toContain('read 65536/65536');
 }
 
-async function monitorSays(path: string, command: string): Promise<void> {
+async function monitorSays(path: string, command: string, args = {}): Promise<void> {
   const session = await connectQmp(path, { deadlineMs: 5_000 });
-  await session.execute(command);
+  await session.execute(command, args);
   session.close();
 }
