@@ -19,8 +19,8 @@ export const restore: Strategy = {
 function bringBack(pool: ObservedPool, rollout: RolloutView, now: number): Decision {
   const stopped = obstacle(pool, rollout, now);
   if (stopped) return stopped;
-  const restored = pool.instances.find((i) => isFresh(i, rollout));
-  const leaving = leave(pool, rollout);
+  const restored = restoredIn(pool, rollout);
+  const leaving = leave(pool, restored, rollout);
   const serves = restored !== undefined && restored.weight > 0 && isReady(restored, rollout.target);
   if (serves || mustGoFirst(pool, rollout)) {
     const actions = leaving.filter(({ acting }) => acting === null).map(departure);
@@ -35,16 +35,37 @@ function bringBack(pool: ObservedPool, rollout: RolloutView, now: number): Decis
   return wait(`${restored.id} to be healthy and verified`);
 }
 
-/** Whose place it takes, what is dead or of another revision, and what would be above the replicas: the newest, for it may have come in that one's place. */
-function leave({ instances }: ObservedPool, rollout: RolloutView): ObservedInstance[] {
-  const others = instances.filter((i) => !isFresh(i, rollout));
-  const named = (i: ObservedInstance) =>
-    i.id === rollout.replaces || i.state === 'stopped' || i.revision !== rollout.target;
-  const stay = others.filter((i) => !named(i));
-  const usefulness = (i: ObservedInstance) => (isReady(i, rollout.target) ? 2 : 0) + (i.weight > 0 ? 1 : 0);
+/** The one that was launched. A controller that died meanwhile may have left two: the one that has come further counts. */
+function restoredIn({ instances }: ObservedPool, rollout: RolloutView): ObservedInstance | undefined {
+  const launched = instances.filter((i) => isFresh(i, rollout) && i.acting !== 'retire');
+  return launched.sort((a, b) => usefulness(b, rollout) - usefulness(a, rollout))[0];
+}
+
+/**
+ * Whose place it takes, what is dead or of another revision, and what would be above the replicas: the newest, for it may have
+ * come in that one's place.
+ */
+function leave(
+  { instances }: ObservedPool,
+  restored: ObservedInstance | undefined,
+  rollout: RolloutView,
+): ObservedInstance[] {
+  const others = instances.filter((i) => i !== restored);
+  const isNamed = (i: ObservedInstance) =>
+    i.id === rollout.replaces ||
+    i.state === 'stopped' ||
+    i.revision !== rollout.target ||
+    isFresh(i, rollout);
+  const stay = others.filter((i) => !isNamed(i));
   const excess = Math.max(0, stay.length - (rollout.replicas - 1));
-  const last = [...stay].sort((a, b) => usefulness(a) - usefulness(b) || b.launchedAt - a.launchedAt);
-  return [...others.filter(named), ...last.slice(0, excess)];
+  const last = [...stay].sort(
+    (a, b) => usefulness(a, rollout) - usefulness(b, rollout) || b.launchedAt - a.launchedAt,
+  );
+  return [...others.filter(isNamed), ...last.slice(0, excess)];
+}
+
+function usefulness(instance: ObservedInstance, { target }: RolloutView): number {
+  return (isReady(instance, target) ? 2 : 0) + (instance.weight > 0 ? 1 : 0);
 }
 
 function mustGoFirst(pool: ObservedPool, rollout: RolloutView): boolean {

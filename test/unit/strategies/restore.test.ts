@@ -56,6 +56,12 @@ describe('a restore', () => {
     expect(restore.next(pool(fresh()), tight, NOW)).toEqual(done);
   });
 
+  it('keeps one of two that a controller has left which died meanwhile', () => {
+    const late = instance('new-0', 2, { launchedAt: 2100, weight: 0, routed: false, health: 'unhealthy' });
+    expect(restore.next(pool(second, third, fresh(), late), rollout, NOW)).toEqual(act(retire('new-0')));
+    expect(restore.next(pool(second, third, fresh()), rollout, NOW)).toEqual(done);
+  });
+
   it('has every instance of another revision go', () => {
     const back = { ...rollout, from: 3, replicas: 1, change: 'volumes' as const };
     const newer = instance('old-1', 3);
