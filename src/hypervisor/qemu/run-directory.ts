@@ -32,6 +32,8 @@ export interface RunDirectory {
   root: string;
   /** there: the machine is frozen */
   frozen: string;
+  /** there: it is the copy of another guest, and does not know it yet */
+  unwoken: string;
   /** the guest's memory while it is written */
   memory: string;
   /** the guest's memory itself, where it is kept in a file */
@@ -72,6 +74,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
     endpoint: join(path, 'endpoint.json'),
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
+    unwoken: join(path, 'unwoken'),
     memory: join(path, written.memory),
     ram: join(path, written.ram),
     incoming: join(path, written.incoming),
