@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { imageId, type Machine } from '../../domain/revision.ts';
 import type { InstanceSpec } from '../port.ts';
 import { type Attachment, deviceOf, nodeOf } from './attachments.ts';
@@ -20,7 +21,7 @@ export interface LaunchFacts {
 }
 
 /** `share`: what the guest writes goes into the file; otherwise the file is only where its memory began. */
-interface RamFile {
+export interface RamFile {
   path: string;
   share: boolean;
 }
@@ -51,7 +52,7 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
     ...whenItFails(),
     ...(facts.incoming === true ? ['-incoming', 'defer'] : []),
     ...boot(spec),
-    ...network(spec.checks.port),
+    ...network(spec),
     ...console_(),
     ...monitors(),
     ...extras(machine),
@@ -61,6 +62,12 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
       ...device(volumeDevice(volume, placeOf(machine, ROOT_PORTS[index] ?? ''))),
     ]),
   ];
+}
+
+/** An address of QEMU's own range, always the same for an instance. */
+export function macOf(id: string): string {
+  const [a, b, c] = createHash('sha256').update(id).digest();
+  return [0x52, 0x54, 0x00, a, b, c].map((byte = 0) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 /** Where a volume goes: a SCSI address, or a bus of its own. */
@@ -152,11 +159,11 @@ function boot({ image, machine }: InstanceSpec): string[] {
 }
 
 /** Host port 0: the system chooses, so that no two instances can race for one. */
-function network(port: number): string[] {
+function network({ id, checks }: InstanceSpec): string[] {
   return [
-    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${port}`],
+    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${checks.port}`],
     // No option ROM: nothing boots from the network.
-    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '' }),
+    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '', mac: macOf(id) }),
   ];
 }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { copyFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
@@ -7,11 +7,11 @@ import type { CodeVolume, Digest } from '../../domain/revision.ts';
 import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
-import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import type { Copying, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
-import { type Attachment, reserve } from './attachments.ts';
+import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
-import { commandLine } from './command-line.ts';
+import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
@@ -32,16 +32,8 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
-import {
-  goOn,
-  inheritVolumes,
-  isHalfRestored,
-  placeDisk,
-  type Restorable,
-  restorable,
-  saveMachine,
-  waitingFor,
-} from './snapshot.ts';
+import { goOn, inheritVolumes, placeDisk, restorable, saveMachine, waitingFor } from './snapshot.ts';
+import { type Start, templatesOf } from './templates.ts';
 import { needTools, qemuVersion, versionOf } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
@@ -79,11 +71,12 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
   let verdicts: ReturnType<typeof probeAccelerators> | null = null;
 
-  let users: Promise<Users> | null = options.users === undefined ? null : Promise.resolve(options.users);
-  const userOf = async (id: string) => {
-    users ??= findUsers();
-    return userFor(await users, runDirectory(state, id).path);
+  let found: Promise<Users> | null = options.users === undefined ? null : Promise.resolve(options.users);
+  const users = () => {
+    found ??= findUsers();
+    return found;
   };
+  const userOf = async ({ path }: RunDirectory) => userFor(await users(), path);
 
   /** Asked once by this process; a failure is not kept. */
   const accelerators = () => {
@@ -117,16 +110,13 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     return (await find(id)) ?? unknown(id);
   }
 
-  async function boot(machine: Machine): Promise<void> {
+  async function boot(machine: Machine, start: Start = {}): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     await needTools(qemu, ...CONFINING);
-    const accel = await chooseAccelerator(spec.machine.accel, accelerators);
-    const user = await userOf(spec.id);
+    const accel = await accelOf(spec);
+    const user = await userOf(directory);
+    const { from = null, ...facts } = start;
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
-    const from = await restorable(spec, snapshots, {
-      accel: async () => accel,
-      version: async () => versionOf(await qemuVersion(qemu)),
-    });
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
     const { image } = spec;
@@ -136,42 +126,71 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes: Attachment[] = [];
-    if (from) volumes.push(...(await inheritVolumes(machine, from)));
-    else
-      for (const volume of spec.volumes)
-        volumes.push(await reserve(directory, volume, volumes, expectCommand));
-    const waiting = from ? await waitingFor(machine, user, from) : {};
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...waiting })];
-    const bounds = { user, limits: limitsOf(spec.machine, size) };
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
+    const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
+    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
-    if (from) await restored(machine, from);
   }
 
-  /** One that cannot go on from what was saved is of no use to anybody. */
-  async function restored(machine: Machine, from: Restorable): Promise<void> {
-    await goOn(machine, from).catch(async (error: unknown) => {
-      const { directory, expectCommand } = machine;
-      await stopProcess(directory, null, { graceMs: 0, expectCommand });
-      machine.disconnect();
-      throw error;
+  const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
+  const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
+
+  /** Starts a machine as a copy, or from its snapshot, or has it boot. */
+  async function start(
+    machine: Machine,
+    { key, wake = async () => {} }: Partial<Copying> = {},
+  ): Promise<void> {
+    if (key !== undefined) return await woken(machine, wake, () => templates.start(machine, key));
+    const { spec, directory } = machine;
+    const from = await restorable(spec, snapshots, {
+      accel: () => accelOf(spec),
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
+    if (from === null) return await boot(machine);
+    if (from.snapshot.memory === null) return await boot(machine, { from });
+    await woken(machine, wake, async () => {
+      await boot(machine, { from, ...(await waitingFor(machine, await userOf(directory), from)) });
+      await goOn(machine, from);
     });
   }
 
   /**
-   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started, or one
-   * that waits for a saved memory. It is no machine that has stopped: no guest ever ran there.
+   * Starts what is another guest's twin until it is told who it is. What does not come to that is taken away: a twin must never
+   * serve.
+   */
+  async function woken(machine: Machine, wake: Copying['wake'], begin: () => Promise<void>): Promise<void> {
+    const { spec, directory, expectCommand } = machine;
+    try {
+      expectCommand();
+      await writeFile(directory.unwoken, '');
+      await begin();
+      const { endpoint } = machine;
+      if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
+      await wake({ endpoint, mac: macOf(spec.id) });
+      expectCommand();
+      await rm(directory.unwoken);
+      machine.volumesChanged();
+    } catch (error) {
+      machine.disconnect();
+      await templates.discard(directory);
+      throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
+    }
+  }
+
+  /**
+   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
+   * woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
+    await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
-      const halfRestored = isHalfRestored(directory);
-      if (!halfRestored && (existsSync(directory.log) || livingPid(directory) !== null)) continue;
-      const expectCommand = commandOf(fence, directory);
-      expectCommand();
-      if (halfRestored) await stopProcess(directory, null, { graceMs: 0, expectCommand });
-      expectCommand();
+      if (existsSync(directory.unwoken)) await templates.discard(directory);
+      if (existsSync(directory.log) || livingPid(directory) !== null) continue;
+      commandOf(fence, directory)();
       await rm(directory.path, { recursive: true, force: true });
     }
   }
@@ -213,7 +232,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   }
 
   return {
-    async launch(spec) {
+    async launch(spec, copying) {
       await tidy();
       await forgetEarlier(spec.id);
       const directory = runDirectory(state, spec.id);
@@ -227,13 +246,28 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.spec = spec;
         machine.launching = true;
         try {
-          await createRunDirectory(directory, spec, await userOf(spec.id));
-          await boot(machine);
+          await createRunDirectory(directory, spec, await userOf(directory));
+          await start(machine, copying);
         } finally {
           machine.launching = false;
         }
       });
     },
+
+    async templateFor(spec) {
+      await tidy();
+      const key = await templates.keyOf(spec);
+      return { key, isMade: await templates.isMade(key) };
+    },
+
+    async makeTemplate(spec, prove) {
+      await tidy();
+      await templates.make(await templates.keyOf(spec), spec, prove);
+    },
+
+    templates: () => templates.list(),
+
+    removeTemplate: (key) => templates.remove(key),
 
     async list() {
       await tidy();
@@ -284,7 +318,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
           throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
         try {
-          return await saveMachine(machine, await userOf(id), order);
+          return await saveMachine(machine, await userOf(machine.directory), order);
         } catch (error) {
           throw error instanceof QmpRefusal ? monitorError(id, error) : error;
         }
@@ -333,6 +367,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       machines.clear();
     },
   };
+}
+
+/** The numbers of the volumes that the machine has from its beginning, in its run directory before anybody uses them. */
+async function numbered(machine: Machine, ledger: string | undefined): Promise<Attachment[]> {
+  const { spec, directory, expectCommand } = machine;
+  if (ledger !== undefined) {
+    expectCommand();
+    await copyFile(ledger, directory.attachments);
+    return await readAttachments(directory);
+  }
+  const volumes: Attachment[] = [];
+  for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
+  return volumes;
 }
 
 function bootedFrom({ image }: InstanceSpec): Digest[] {

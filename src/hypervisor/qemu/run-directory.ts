@@ -34,8 +34,8 @@ export interface RunDirectory {
   frozen: string;
   /** there: the guest stands still while it is being saved, and is to go on */
   saving: string;
-  /** there: it was started to go on from what was saved, and has not yet */
-  restoring: string;
+  /** there: it is the twin of another guest, or is to be, and does not know it yet */
+  unwoken: string;
   /** the guest's memory while it is written */
   memory: string;
   /** the guest's memory itself, where it is kept in a file */
@@ -77,7 +77,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
     saving: join(path, 'saving'),
-    restoring: join(path, 'restoring'),
+    unwoken: join(path, 'unwoken'),
     memory: join(path, written.memory),
     ram: join(path, written.ram),
     incoming: join(path, written.incoming),

@@ -1,5 +1,5 @@
-import { constants, existsSync } from 'node:fs';
-import { chown, copyFile, open, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chown, copyFile, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { User } from '../../confinement.ts';
 import type { CodeVolume } from '../../domain/revision.ts';
@@ -224,7 +224,6 @@ export async function waitingFor(
   { snapshot }: Restorable,
 ): Promise<Pick<LaunchFacts, 'incoming' | 'ram'>> {
   if (snapshot.memory === null) return {};
-  await writeFile(directory.restoring, '', { mode: 0o600 });
   if (snapshot.ram === 'own') return { incoming: true };
   // By the name of its memory QEMU knows where the saved one goes; the file itself stays empty.
   await rm(directory.ram, { force: true });
@@ -242,13 +241,5 @@ export async function goOn(machine: Machine, { snapshot, catalogue }: Restorable
     ramInFile: false,
     deadlineMs: deadlineOf(machine.spec.machine),
   });
-  const session = await machine.connect();
-  await resumeGuest(session);
-  machine.expectCommand();
-  await rm(machine.directory.restoring, { force: true });
-}
-
-/** Whether a machine was to go on from what was saved, and whoever saw to that has died. */
-export function isHalfRestored({ restoring }: Machine['directory']): boolean {
-  return existsSync(restoring);
+  await resumeGuest(await machine.connect());
 }
