@@ -15,6 +15,12 @@ export async function formatOf(
   return null;
 }
 
+/** Whether a file is an archive that tar has made, compressed by gzip or not. */
+export async function isTar(path: string): Promise<boolean> {
+  const gzip = (await bytes(path, 0, 2)).equals(Buffer.from([0x1f, 0x8b]));
+  return gzip || String(await bytes(path, 257, 5)) === 'ustar';
+}
+
 /** Up to `length` bytes from `offset`; fewer at the end of the file. */
 export async function bytes(path: string, offset: number, length: number): Promise<Buffer> {
   const file = await open(path);

@@ -88,10 +88,11 @@ interface VolumeSite {
 
 function volumeOf(volume: Declaration['volumes'][number], site: VolumeSite): VolumeConfig {
   const { path, folder, reference, where } = site;
-  const { name, format, probe, revision, maxSize = null, source, file, build } = volume;
+  const { name, format, owners, probe, revision, maxSize = null, source, file, build } = volume;
   const common = {
     name,
     format,
+    owners,
     maxSize,
     probe,
     revision: revision ?? null,

@@ -84,8 +84,16 @@ function volumeBreaches(volume: Volume, path: KeyPath): Breach[] {
         message: `volume "${volume.name}" has both ${first} and ${second}, expected one of source, file and build`,
       },
     ];
-  if (first !== 'source') return [];
   const found: Breach[] = [];
+  if (
+    volume.owners === 'preserve' &&
+    (first === 'file' || volume.format === 'fat' || volume.format === 'raw')
+  )
+    found.push({
+      path: [...path, 'owners'],
+      message: `owners is preserve, expected it only with a folder that is packed as squashfs, ext4 or iso9660`,
+    });
+  if (first !== 'source') return found;
   if (volume.format === 'raw')
     found.push({
       path: [...path, 'format'],
