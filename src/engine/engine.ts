@@ -83,6 +83,8 @@ class Run {
   readonly #changed = new Signal();
   readonly #id: number;
   readonly #leaving: AbortSignal;
+  /** while it writes into the journal itself: what comes then is no order */
+  #writing = false;
   #rollout: Rollout;
   #gates: Gatekeeper;
   #fronted = false;
@@ -109,7 +111,18 @@ class Run {
   async toItsEnd(): Promise<Rollout> {
     const { hypervisor, monitor, onOrder } = this.#parts;
     const wake = () => this.#changed.raise();
-    const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
+    // What an instance does in the course of an action is looked at when the action ends.
+    const changed = (id: string) => {
+      if (!this.#acting.has(id)) wake();
+    };
+    const ordered = () => {
+      if (!this.#writing) wake();
+    };
+    const unsubscribe = [
+      hypervisor.onChange(changed),
+      monitor.onChange(changed),
+      onOrder(this.#id, ordered),
+    ];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
@@ -526,13 +539,19 @@ class Run {
   #record(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.record(this.#rollout, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(this.#id);
+    this.#written();
   }
 
   #journal(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
+    this.#written();
+  }
+
+  #written(): void {
+    this.#writing = true;
     this.#parts.onJournal(this.#id);
+    this.#writing = false;
   }
 }
 

@@ -1,6 +1,7 @@
 import { Agent, request } from 'undici';
-import type { Answers } from '../domain/health.ts';
+import { type Answers, proven } from '../domain/health.ts';
 import { isHostTrouble } from '../errors.ts';
+import type { Endpoint } from '../hypervisor/port.ts';
 import type { Prober, Questions } from './port.ts';
 
 /** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
@@ -12,14 +13,10 @@ const LONGEST_ANSWER = 4096;
  */
 export function httpProber(): Prober {
   return {
-    async ask({ host, port }, { healthPath, probePaths, timeout }) {
-      const agent = new Agent({ connections: 1, pipelining: 1 });
-      const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-      const get = async (path: string): Promise<Answer> => await ask(agent, origin + path, timeout);
-      try {
+    ask: (endpoint, { healthPath, probePaths, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
         const health = await get(healthPath);
-        const healthy = health.status !== null && health.status >= 200 && health.status < 300;
-        if (!healthy) return { healthy, summary: health.summary, bodies: {} };
+        if (!isGood(health)) return { healthy: false, summary: health.summary, bodies: {} };
         const bodies: Answers['bodies'] = {};
         let summary = health.summary;
         for (const path of probePaths) {
@@ -27,12 +24,41 @@ export function httpProber(): Prober {
           if (answer.status === 200) bodies[path] = answer.body;
           summary = `${summary}, ${path}: ${answer.summary}`;
         }
-        return { healthy, summary, bodies };
-      } finally {
-        void agent.destroy();
-      }
-    },
+        return { healthy: true, summary, bodies };
+      }),
+    prove: (endpoint, proofs, { healthPath, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
+        const bodies: Answers['bodies'] = {};
+        let summary = '';
+        for (const proof of proofs) {
+          const answer = await get(proof.path);
+          if (answer.status === null) return { healthy: false, summary: answer.summary, bodies: {} };
+          if (answer.status === 200) bodies[proof.path] = answer.body;
+          if (!proven([proof], bodies)) return null;
+          summary = `${summary}, ${proof.path}: ${answer.summary}`;
+        }
+        const health = await get(healthPath);
+        return { healthy: isGood(health), summary: `${health.summary}${summary}`, bodies };
+      }),
   };
+}
+
+async function onConnection<T>(
+  { host, port }: Endpoint,
+  timeout: number,
+  questions: (get: (path: string) => Promise<Answer>) => Promise<T>,
+): Promise<T> {
+  const agent = new Agent({ connections: 1, pipelining: 1 });
+  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  try {
+    return await questions((path) => ask(agent, origin + path, timeout));
+  } finally {
+    void agent.destroy();
+  }
+}
+
+function isGood({ status }: Answer): boolean {
+  return status !== null && status >= 200 && status < 300;
 }
 
 interface Answer {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../domain/clock.ts';
-import type { Answers } from '../../domain/health.ts';
+import { type Answers, proven } from '../../domain/health.ts';
 import type { Sample } from '../../domain/memory.ts';
 import { type CodeVolume, imageId } from '../../domain/revision.ts';
 import { type ErrorCode, UnideployError } from '../../errors.ts';
@@ -142,6 +142,11 @@ export class SimulatedWorld {
       }
       await this.#clock.sleep(2);
       return { healthy: true, summary: '200 ok', bodies: this.#answers(guest, probePaths) };
+    },
+    prove: async (endpoint, proofs, { healthPath, timeout }) => {
+      const probePaths = proofs.map(({ path }) => path);
+      const answers = await this.prober.ask(endpoint, { healthPath, probePaths, timeout });
+      return answers.healthy && !proven(proofs, answers.bodies) ? null : answers;
     },
   };
 
