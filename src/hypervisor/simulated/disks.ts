@@ -23,13 +23,14 @@ export class SimulatedDisks {
   attach(spec: InstanceSpec, isAlive: (id: string) => boolean): void {
     const wanted = this.#of(spec);
     for (const { holder, name, service } of wanted)
-      if (holder !== null && holder !== spec.id && isAlive(holder))
-        throw new UnideployError(
-          'UD_DATA_IN_USE',
-          `data volume ${name} of ${service} is attached to ${holder}, and ${spec.id} would have it, too`,
-          'this was simulated',
-        );
+      if (holder !== null && holder !== spec.id && isAlive(holder)) throw inUse(service, name, holder, spec);
     for (const disk of wanted) disk.holder = spec.id;
+  }
+
+  /** A machine that is about to run: none other has taken its disks since. @throws UD_DATA_IN_USE */
+  expectToHold(spec: InstanceSpec): void {
+    for (const { holder, name, service } of this.#of(spec))
+      if (holder !== spec.id) throw inUse(service, name, holder ?? 'nobody', spec);
   }
 
   /** As it was found. */
@@ -85,4 +86,12 @@ export class SimulatedDisks {
       'this was simulated',
     );
   }
+}
+
+function inUse(service: string, name: string, holder: string, { id }: InstanceSpec): UnideployError {
+  return new UnideployError(
+    'UD_DATA_IN_USE',
+    `data volume ${name} of ${service} is attached to ${holder}, and ${id} would have it, too`,
+    'this was simulated',
+  );
 }

@@ -154,6 +154,8 @@ export class SimulatedWorld {
       await this.#clock.sleep(this.#costs.spawn);
       const incident = this.#incidentFor(spec.id, spec);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
+      // Its controller may have been killed meanwhile, and followed by another one.
+      this.#disks.expectToHold(spec);
       const bootedAt = this.#clock.now() + this.#costs.boot;
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
