@@ -23,3 +23,6 @@ export interface Prober {
     questions: Pick<Questions, 'healthPath' | 'timeout'>,
   ): Promise<Answers | null>;
 }
+
+/** Tells an instance something by a POST, past the data plane. Throws UD_GUEST_UNHEALTHY where it does not answer well in time. */
+export type Teller = (endpoint: Endpoint, path: string, timeout: number) => Promise<void>;
