@@ -123,11 +123,7 @@ class Run {
     const ordered = () => {
       if (!this.#writing) wake();
     };
-    const unsubscribe = [
-      hypervisor.onChange(changed),
-      monitor.onChange(changed),
-      onOrder(this.#id, ordered),
-    ];
+    const unsubscribe = [hypervisor.onChange(changed), monitor.onChange(changed), onOrder(this.#id, ordered)];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
