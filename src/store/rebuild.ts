@@ -227,6 +227,7 @@ function fromSpec({ service, image, machine, volumes, checks, launchedAt }: Inst
     createdAt: launchedAt,
     createdBy: 'recover',
     gitCommit: null,
+    build: null,
     pinned: null,
   };
 }

@@ -68,6 +68,7 @@ export function revision(
     gitCommit: null,
     stableAt: null,
     pinned: null,
+    build: null,
   };
 }
 
