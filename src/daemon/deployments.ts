@@ -276,8 +276,8 @@ export class Deployments {
     if (service?.gaveUp) this.#store.putService({ ...service, gaveUp: null });
   }
 
-  #newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
-    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit };
+  #newRevision(service: string, { spec, performer, gitCommit, build = null }: DeployRequest): NewRevision {
+    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit, build };
   }
 
   #newRollout(

@@ -26,7 +26,7 @@ export function needed({ revisions, keep, goal, moving }: Holdings): Map<Digest,
   for (const revision of revisions) {
     const reason = reasonOf(revision);
     if (reason === null) continue;
-    for (const digest of artifactsOf(revision))
+    for (const digest of [...artifactsOf(revision), ...(revision.build ? [revision.build.log] : [])])
       if (!reasons.has(digest)) reasons.set(digest, `${revision.service} ${revision.number}: ${reason}`);
   }
   return reasons;

@@ -1,4 +1,5 @@
 import { NO_GATES, type RolloutPolicy } from '../domain/policy.ts';
+import type { Revision } from '../domain/revision.ts';
 import { type Goal, type Rollout, underWay } from '../domain/rollout.ts';
 import { DEFAULT_SUPERVISION } from '../domain/supervision.ts';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../domain/traffic.ts';
@@ -10,6 +11,11 @@ import type { Service } from './port.ts';
 const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [] };
 
 const SUPERVISED = { supervision: DEFAULT_SUPERVISION };
+
+/** Nobody knew how a revision had been made. */
+export function readRevision(revision: Revision): Revision {
+  return { ...revision, build: revision.build ?? null };
+}
 
 export function readService(service: Service): Service {
   return {
