@@ -1,3 +1,4 @@
+import { dataBreaches } from './data-schema.ts';
 import type { KeyPath } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutBreaches } from './rollout-rules.ts';
@@ -18,6 +19,7 @@ export function breaches(declaration: Declaration): Breach[] {
     ...declaration.volumes.flatMap((volume, index) => volumeBreaches(volume, ['volumes', index])),
     ...repeated(declaration.volumes, 'name'),
     ...repeated(declaration.volumes, 'probe'),
+    ...dataBreaches(declaration),
     ...rolloutBreaches(declaration),
     ...proxyBreaches(declaration),
     ...supervisionBreaches(

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dataSchema } from './data-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { rolloutSchema } from './rollout-schema.ts';
 import {
@@ -156,6 +157,7 @@ export const configSchema = z
         .max(8, { error: 'expected at most 8 volumes' })
         .prefault([])
         .describe('code volumes: immutable, attached read-only'),
+      data: dataSchema,
       port: integer(1, 65535).prefault(80).describe('TCP port of the application in the guest'),
       health: health.prefault({}),
       revision: revision.prefault({}),

@@ -4,7 +4,7 @@ import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
-import { artifactsOf, canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
+import { artifactsOf, canonical, dataOf, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import { type Goal, isByConfig, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
@@ -63,6 +63,8 @@ export class Deployments {
     const { policy, health, supervision, kind, performer, force, expect } = request;
     await this.#needArtifacts(request.spec);
     await this.#artifacts.inspect?.(request.spec);
+    needOneInstance(request.spec, request.replicas);
+    await this.#needRoom(name, request.spec);
     await this.#parts.strategyOf(policy.strategy === 'auto' ? 'rolling' : policy.strategy);
     this.#expectRevision(name, expect);
     const among = await this.#makeRoom(name, performer, request.supersede ? performer : null);
@@ -142,6 +144,7 @@ export class Deployments {
     const service = needService(this.#store, name);
     const target = this.#revision(name, service.goal.revision);
     if (target) await this.#needArtifacts(target);
+    needOneInstance(target, replicas);
     return await this.#begin(service, { ...service.goal, replicas }, { kind: 'scale', performer });
   }
 
@@ -292,6 +295,20 @@ export class Deployments {
     await Promise.all(artifactsOf(spec).map((digest) => this.#artifacts.verify(digest)));
   }
 
+  /** No disk becomes smaller than it is. */
+  async #needRoom(name: string, spec: RevisionSpec): Promise<void> {
+    const there = (await this.#parts.hypervisor.dataVolumes()).filter(({ service }) => service === name);
+    for (const { name: volume, size } of dataOf(spec)) {
+      const now = there.find((each) => each.name === volume)?.size ?? 0;
+      if (now <= size) continue;
+      throw new UnideployError(
+        'UD_USAGE',
+        `data volume ${volume} of ${name} has ${now} bytes, and would have ${size}: it never shrinks`,
+        `set its size to ${now} bytes or more`,
+      );
+    }
+  }
+
   /**
    * Waits until a rollout of the service may begin, having the one that is under way end where somebody supersedes it. A repair
    * always gives way: nobody is to be locked out by one.
@@ -347,6 +364,15 @@ interface Asked {
 /** What a rollout is of. */
 type Subject = Pick<Service, 'name' | 'goal' | 'policy' | 'health' | 'supervision'>;
 
+function needOneInstance(spec: Pick<RevisionSpec, 'data'> | null, replicas: number): void {
+  if (replicas <= 1 || dataOf(spec).length === 0) return;
+  throw new UnideployError(
+    'UD_USAGE',
+    `a service with data volumes has one instance, and ${replicas} are asked for`,
+    'one instance at a time can write to a disk; give each service a disk of its own',
+  );
+}
+
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };
 }
@@ -356,8 +382,8 @@ function nothing({ listen, traffic }: DeployRequest): { goal: Goal } {
 }
 
 /** What makes two deploys the same, whoever built them. */
-function identity({ image, machine, volumes, checks }: RevisionSpec): string {
-  return canonical({ image, machine, volumes, checks });
+function identity({ image, machine, volumes, checks, data }: RevisionSpec): string {
+  return canonical({ image, machine, volumes, checks, data: dataOf({ data }) });
 }
 
 function duration(steps: JournalEntry[]): number {

@@ -56,6 +56,24 @@ const spec = z.strictObject({
     healthPath: path,
     revisionPath: path.nullable(),
   }),
+  data: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z][a-z0-9-]{0,15}$/),
+        size: z
+          .number()
+          .int()
+          .min(1 << 20)
+          .max(2 ** 50),
+        filesystem: z.enum(['ext4', 'none']),
+        snapshot: z.enum(['before-rollout', 'never']),
+        keep: z.number().int().min(1).max(30),
+        freeze: path.nullable(),
+        thaw: path.nullable(),
+      }),
+    )
+    .max(4)
+    .optional(),
 }) satisfies z.ZodType<RevisionSpec>;
 
 const listen = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(0).max(65535) });

@@ -33,6 +33,8 @@ export type Happening =
   | { event: 'action-started'; action: Action; revision: number | null }
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
+  /** an instance had to be forced: what its guest had not written to its data volumes is lost */
+  | { event: 'data-unwritten'; instance: string; volumes: string[] }
   | { event: 'waiting'; reason: string }
   /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
   | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }

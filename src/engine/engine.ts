@@ -515,7 +515,9 @@ class Run {
   #task(): Task {
     const { store } = this.#parts;
     const volumes = candidatesOf(this.#rollout, store).flatMap((revision) => revision.volumes);
-    return { ...this.#parts, rollout: this.#rollout, target: targetOf(this.#rollout, store), volumes };
+    const target = targetOf(this.#rollout, store);
+    const note = (happening: Happening) => this.#journal(happening);
+    return { ...this.#parts, rollout: this.#rollout, target, volumes, note };
   }
 
   #save(): void {

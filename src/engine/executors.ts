@@ -1,7 +1,8 @@
 import type { Action } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
+import type { Happening } from '../domain/journal.ts';
 import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
-import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
+import { type CodeVolume, dataOf, proofs, type Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
@@ -14,6 +15,8 @@ export interface Task extends Senses {
   target: Revision | null;
   /** every code volume that the service's instances may have attached */
   volumes: CodeVolume[];
+  /** writes into the rollout's journal */
+  note: (happening: Happening) => void;
 }
 
 type Executors = {
@@ -35,12 +38,13 @@ async function launch(
   { instance }: { instance: string },
   { hypervisor, clock, rollout, target }: Task,
 ): Promise<void> {
-  const { image, machine, volumes, checks, number } = needTarget(target);
+  const { image, machine, volumes, checks, data, number } = needTarget(target);
   await hypervisor.launch({
     image,
     machine,
     volumes,
     checks,
+    ...(data && { data }),
     id: instance,
     service: rollout.service,
     revision: number,
@@ -75,18 +79,27 @@ async function drain({ instance }: { instance: string }, { routing, rollout }: T
 
 async function retire(
   { instance }: { instance: string },
-  { hypervisor, routing, rollout, target }: Task,
+  { hypervisor, routing, rollout, target, note }: Task,
 ): Promise<void> {
   const { service, policy } = rollout;
   const sick = rollout.sick.find((each) => each.instance === instance);
-  const freezes = sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
+  const data = await dataIn(hypervisor, instance);
+  // One that is kept would keep the disk that its successor needs.
+  const freezes = data.length === 0 && sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
   // One that is kept keeps its connections: what waits there for an answer would wait in vain.
   if (freezes) await routing.drained(service, instance, 0);
   await routing.drop(service, instance, target === null ? 'refuse' : 'wait');
   if (freezes) return await freeze(hypervisor, service, instance);
   const grace = sick && !mayFinish(sick) ? Math.min(policy.stop, HOPELESS_GRACE) : policy.stop;
-  await hypervisor.stop(instance, grace);
+  const how = await hypervisor.stop(instance, grace);
+  if (how === 'forced' && data.length > 0) note({ event: 'data-unwritten', instance, volumes: data });
   await hypervisor.remove(instance);
+}
+
+/** Names of the data volumes that an instance was started with. */
+async function dataIn(hypervisor: Hypervisor, instance: string): Promise<string[]> {
+  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === instance);
+  return dataOf(machine?.spec).map(({ name }) => name);
 }
 
 /** Of one whose process is gone nothing is left that its console and its journal do not tell. */

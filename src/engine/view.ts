@@ -1,4 +1,4 @@
-import { type Difference, difference, type Revision, swapMode } from '../domain/revision.ts';
+import { type Difference, dataOf, difference, type Revision, swapMode } from '../domain/revision.ts';
 import { goal, type Rollout } from '../domain/rollout.ts';
 import type { RolloutView } from '../domain/strategy.ts';
 import type { RolloutStore } from '../store/port.ts';
@@ -13,12 +13,14 @@ type Revisions = Pick<RolloutStore, 'revision'>;
 export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
   const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
   const { revision, replicas } = goal(rollout);
+  const exclusive = candidatesOf(rollout, store).some((candidate) => dataOf(candidate).length > 0);
   return {
     target: revision,
     replicas,
     from: from.revision,
-    policy,
+    policy: exclusive ? { ...policy, maxSurge: 0, maxUnavailable: Math.max(1, replicas) } : policy,
     health,
+    exclusive,
     swap: swapMode(targetOf(rollout, store)),
     direction,
     change: changeOf(rollout, store),

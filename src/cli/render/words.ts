@@ -33,6 +33,8 @@ function tell(entry: JournalEntry): string | null {
       return `${did(entry.action, null)} (${seconds(entry.ms)})`;
     case 'action-failed':
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
+    case 'data-unwritten':
+      return `${entry.instance} did not power down in time and was ended: what it had not written to ${entry.volumes.join(', ')} is lost`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':

@@ -5,6 +5,7 @@ import { type CodeVolume, imageId } from '../../domain/revision.ts';
 import { type ErrorCode, UnideployError } from '../../errors.ts';
 import type { Prober } from '../../probe/port.ts';
 import type { AttachedVolume, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import { SimulatedDisks } from './disks.ts';
 
 /** What may befall a guest, named after what was seen to happen to real ones. */
 export type Incident =
@@ -62,6 +63,7 @@ export class SimulatedWorld {
   readonly #guests = new Map<string, Guest>();
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
+  readonly #disks = new SimulatedDisks();
   readonly #listeners = new Set<(id: string) => void>();
   #added = 0;
   readonly #incidentFor: (id: string, spec: InstanceSpec) => Incident | null;
@@ -148,9 +150,12 @@ export class SimulatedWorld {
   readonly hypervisor: Hypervisor = {
     launch: async (spec) => {
       if (this.#guests.get(spec.id)?.alive) return;
+      this.#disks.attach(spec, (id) => this.#guests.get(id)?.alive === true);
       await this.#clock.sleep(this.#costs.spawn);
       const incident = this.#incidentFor(spec.id, spec);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
+      // Its controller may have been killed meanwhile, and followed by another one.
+      this.#disks.expectToHold(spec);
       const bootedAt = this.#clock.now() + this.#costs.boot;
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
@@ -182,11 +187,12 @@ export class SimulatedWorld {
     },
     stop: async (id) => {
       const guest = this.#guests.get(id);
-      if (!guest?.alive) return;
+      if (!guest?.alive) return 'gone';
       // A monitor that does not answer is given up, and the process is ended by signals.
       await this.#clock.sleep(this.#stands(guest) ? 2 * MONITOR.stop : this.#costs.stop);
       guest.alive = false;
       this.#happened(id);
+      return this.#stands(guest) ? 'forced' : 'by itself';
     },
     freeze: async (id) => {
       const guest = this.#guests.get(id);
@@ -212,6 +218,13 @@ export class SimulatedWorld {
       this.#guests.delete(id);
       this.#happened(id);
     },
+    dataVolumes: async () => this.#disks.all((id) => this.#guests.get(id)?.alive === true),
+    snapshotData: async (service, volume, snapshot, keep) =>
+      this.#disks.snapshot({ service, volume }, snapshot, keep, this.#clock.now()),
+    forgetData: async (service, volume, snapshot) => this.#disks.forget({ service, volume }, snapshot),
+    revertData: async () => {},
+    growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
+    removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},
     onChange: (listener) => {
@@ -264,6 +277,7 @@ export class SimulatedWorld {
     incident: Incident | null,
   ): Guest {
     this.know(spec.volumes);
+    if (alive) this.#disks.adopt(spec);
     const well = { sickness: null, sickSince: 0, frozen: false, stoppedUntil: 0, asked: 0 };
     const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, ...well };
     this.#guests.set(spec.id, guest);
