@@ -53,6 +53,10 @@ export function githubRenderer(
       for (const line of evidenceLines(evidence)) write(line);
       close();
     },
+    progress: (what, progress) => {
+      close();
+      lines.progress(what, progress);
+    },
     note: (text) => {
       close();
       lines.note(text);

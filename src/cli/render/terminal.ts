@@ -6,7 +6,7 @@ import type { ErrorReport } from '../../errors.ts';
 import { doing } from './actions.ts';
 import { failure, summary } from './outcome.ts';
 import type { Renderer } from './renderer.ts';
-import { describe, evidenceLines, evidenceTeller, oneLine, seconds } from './words.ts';
+import { describe, evidenceLines, evidenceTeller, howFar, oneLine, seconds } from './words.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -58,6 +58,11 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
             .join('\n'),
         );
       if (entry.event === 'rollout-finished') stop();
+    },
+    progress: (what, progress) => {
+      if (progress === null) return stop();
+      timer ??= setInterval(draw, 100);
+      waiting = howFar(what, progress);
     },
     note: print,
     end: (result) => {

@@ -156,7 +156,7 @@ export async function quit(session: QmpSession, deadlineMs?: number): Promise<vo
 }
 
 /** An answer of another shape than it should have is a fault of the monitor's (UD_QMP). */
-async function asked<T>(
+export async function asked<T>(
   session: QmpSession,
   shape: z.ZodType<T>,
   command: string,
