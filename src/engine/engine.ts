@@ -31,6 +31,7 @@ import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.t
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
+import type { Templates } from './templates.ts';
 import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
@@ -53,6 +54,7 @@ export interface EngineParts extends Senses {
   hooks: HookRunner;
   tell: Teller;
   measures: Measures;
+  templates: Templates;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
   /** calls back when somebody has told a rollout something; returns the way to unsubscribe */

@@ -44,6 +44,12 @@ function tell(entry: JournalEntry): string | null {
       return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}`;
     case 'data-grown':
       return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}`;
+    case 'template-made':
+      return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
+    case 'copied':
+      return `${entry.instance} is a copy of template ${entry.template.slice(0, 12)}, woken and verified (${seconds(entry.ms)})`;
+    case 'template-broken':
+      return `warning: ${entry.instance} boots without a template: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':
