@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import type { Machine } from '../domain/revision.ts';
 import type { BootFiles, Config, FileReference, VolumeConfig } from './config.ts';
+import { dataVolumesOf } from './data-schema.ts';
 import { type KeyPath, locate, type ParsedFile, place } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutOf } from './rollout.ts';
@@ -31,6 +32,7 @@ export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Con
     volumes: declaration.volumes.map((volume, index) =>
       volumeOf(volume, { path: ['volumes', index], folder, reference, where }),
     ),
+    data: dataVolumesOf(declaration),
     checks: {
       port: declaration.port,
       healthPath,
@@ -89,10 +91,11 @@ interface VolumeSite {
 
 function volumeOf(volume: Declaration['volumes'][number], site: VolumeSite): VolumeConfig {
   const { path, folder, reference, where } = site;
-  const { name, format, probe, revision, maxSize = null, source, file, build } = volume;
+  const { name, format, owners, probe, revision, maxSize = null, source, file, build } = volume;
   const common = {
     name,
     format,
+    owners,
     maxSize,
     probe,
     revision: revision ?? null,

@@ -1,3 +1,4 @@
+import { dataBreaches } from './data-schema.ts';
 import type { KeyPath } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutBreaches } from './rollout-rules.ts';
@@ -18,6 +19,7 @@ export function breaches(declaration: Declaration): Breach[] {
     ...declaration.volumes.flatMap((volume, index) => volumeBreaches(volume, ['volumes', index])),
     ...repeated(declaration.volumes, 'name'),
     ...repeated(declaration.volumes, 'probe'),
+    ...dataBreaches(declaration),
     ...rolloutBreaches(declaration),
     ...proxyBreaches(declaration),
     ...supervisionBreaches(
@@ -89,8 +91,16 @@ function volumeBreaches(volume: Volume, path: KeyPath): Breach[] {
         message: `volume "${volume.name}" has both ${first} and ${second}, expected one of source, file and build`,
       },
     ];
-  if (first !== 'source') return [];
   const found: Breach[] = [];
+  if (
+    volume.owners === 'preserve' &&
+    (first === 'file' || volume.format === 'fat' || volume.format === 'raw')
+  )
+    found.push({
+      path: [...path, 'owners'],
+      message: `owners is preserve, expected it only with a folder that is packed as squashfs, ext4 or iso9660`,
+    });
+  if (first !== 'source') return found;
   if (volume.format === 'raw')
     found.push({
       path: [...path, 'format'],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dataSchema } from './data-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { rolloutSchema } from './rollout-schema.ts';
 import {
@@ -100,16 +101,21 @@ const image = z
 const volume = z.strictObject(
   {
     name: name(16).prefault('code').describe('name of the volume, unique in the service'),
-    source: path.optional().describe('folder to pack'),
+    source: path.optional().describe('folder, or tar archive of one, to pack'),
     file: path.optional().describe('ready-made image, taken as it is'),
     build: command
       .optional()
       .describe(
-        "shell command run in this file's folder; a folder it makes at $UNIDEPLOY_OUTPUT is packed, a file is taken as it is",
+        "shell command run in this file's folder; a folder or a tar archive it makes at $UNIDEPLOY_OUTPUT is packed, any other file is taken as it is",
       ),
     format: choice('squashfs', 'ext4', 'iso9660', 'fat', 'raw')
       .prefault('squashfs')
       .describe('file system of the volume'),
+    owners: choice('root', 'preserve')
+      .prefault('root')
+      .describe(
+        "whose the files of a packed folder are: root's, or whose they were, by numbers, with their permissions",
+      ),
     maxSize: size('4K', '64G').optional().describe('a larger image is refused; any size if left out'),
     probe: httpPath
       .prefault(REVISION_PATH)
@@ -162,6 +168,7 @@ export const configSchema = z
         .max(8, { error: 'expected at most 8 volumes' })
         .prefault([])
         .describe('code volumes: immutable, attached read-only'),
+      data: dataSchema,
       port: integer(1, 65535).prefault(80).describe('TCP port of the application in the guest'),
       health: health.prefault({}),
       revision: revision.prefault({}),

@@ -62,6 +62,7 @@ const LONGEST_NAME = 4096;
 
 const byService = z.object({ service: z.string() });
 const byNewService = z.object({ service: messages.serviceName });
+const byData = z.object({ service: z.string(), volume: z.string() });
 const byDigest = z.object({ digest: messages.artifactDigest });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
@@ -195,7 +196,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   );
   api.post('/services/:service/snapshots', (request, reply) => {
     const service = serviceOf(request);
-    const order = checked(messages.snapshotRequest, request.body);
+    const order = checked(messages.takeRequest, request.body);
     return jobs.answer(reply, (tell, signal) => parts.snapshots.create(service, order, tell, signal));
   });
   api.post('/services/:service/snapshots/:snapshot/restore', (request) => {
@@ -235,6 +236,33 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     const { performer, rollout } = checked(messages.abortRequest, request.body);
     const isOver = rollout !== null && store.rollout(rollout)?.state !== 'open';
     return order(service, async () => (isOver ? null : await orders.abort(service, performer)));
+  });
+
+  api.get('/data', () => hypervisor.dataVolumes());
+  const dataOf = (request: FastifyRequest) => checked(byData, request.params);
+  api.post('/services/:service/data/:volume/snapshot', (request) => {
+    const { service, volume } = dataOf(request);
+    return deployments.snapshotData(service, volume, checked(messages.keepRequest, request.body).snapshot);
+  });
+  api.post('/services/:service/data/:volume/revert', (request) => {
+    const { service, volume } = dataOf(request);
+    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    return deployments.revert(service, volume, snapshot, performer);
+  });
+  api.post('/services/:service/data/:volume/forget', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await hypervisor.forgetData(service, volume, checked(messages.snapshotRequest, request.body).snapshot);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/grow', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await deployments.growData(service, volume, checked(messages.growRequest, request.body).size);
+    return reply.code(204).send();
+  });
+  api.delete('/services/:service/data/:volume', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await deployments.removeData(service, volume);
+    return reply.code(204).send();
   });
 
   api.post('/proxy/upgrade', async () => {

@@ -6,7 +6,9 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
+import type { Kept } from '../engine/data.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
+import type { DataVolumeState } from '../hypervisor/port.ts';
 import type { JobLine } from './job-stream.ts';
 import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } from './link.ts';
 import type {
@@ -16,10 +18,11 @@ import type {
   Ordered,
   Plan,
   Pong,
+  Reverted,
   ShownService,
   ShownSnapshot,
-  SnapshotRequest,
   Started,
+  TakeRequest,
 } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
@@ -54,10 +57,17 @@ export interface Client {
   pin(name: string, revision: number, pinned: boolean, performer: string): Promise<Revision>;
   snapshots(name: string): Promise<ListedSnapshot[]>;
   /** See `Snapshots.create`; a job. */
-  takeSnapshot(name: string, request: SnapshotRequest, following: Following): Promise<ShownSnapshot>;
+  takeSnapshot(name: string, request: TakeRequest, following: Following): Promise<ShownSnapshot>;
   /** @param replaces null: the instance that was saved */
   restore(name: string, snapshot: string, replaces: string | null, performer: string): Promise<Started>;
   removeSnapshot(name: string, snapshot: string): Promise<void>;
+  /** The data volumes of all services. */
+  dataVolumes(): Promise<DataVolumeState[]>;
+  snapshotData(name: string, volume: string, snapshot: string | null, performer: string): Promise<Kept>;
+  forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void>;
+  revertData(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted>;
+  growData(name: string, volume: string, size: number, performer: string): Promise<void>;
+  removeData(name: string, volume: string): Promise<void>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -114,6 +124,13 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     return await resultOf<R>(linesOf(body), report, signal);
   };
 
+  /** What is answered by nothing. */
+  const tell = async (path: string, message: unknown): Promise<void> => {
+    const headers = { 'content-type': 'application/json' };
+    const options = { method: 'POST', path, headers, body: JSON.stringify(message) } as const;
+    await (await send({ ...options, headersTimeout: ANSWER_WITHIN })).body.dump();
+  };
+
   return {
     ping: () => get('/ping'),
     async stop() {
@@ -145,6 +162,17 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       post(`${snapshotAt(name, snapshot)}/restore`, { replaces, performer }),
     async removeSnapshot(name, snapshot) {
       await (await send({ method: 'DELETE', path: snapshotAt(name, snapshot) })).body.dump();
+    },
+    dataVolumes: () => get('/data'),
+    snapshotData: (name, volume, snapshot, performer) =>
+      post(at(name, inData(volume, 'snapshot')), { snapshot, performer }),
+    revertData: (name, volume, snapshot, performer) =>
+      post(at(name, inData(volume, 'revert')), { snapshot, performer }),
+    forgetData: (name, volume, snapshot, performer) =>
+      tell(at(name, inData(volume, 'forget')), { snapshot, performer }),
+    growData: (name, volume, size, performer) => tell(at(name, inData(volume, 'grow')), { size, performer }),
+    async removeData(name, volume) {
+      await (await send({ method: 'DELETE', path: at(name, inData(volume)) })).body.dump();
     },
     leftovers: () => get('/leftovers'),
     services: () => get('/services'),
@@ -223,6 +251,10 @@ function at(service: string, what?: string): string {
 
 function snapshotAt(service: string, snapshot: string): string {
   return at(service, `snapshots/${encodeURIComponent(snapshot)}`);
+}
+
+function inData(volume: string, what?: string): string {
+  return `data/${encodeURIComponent(volume)}${what === undefined ? '' : `/${what}`}`;
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

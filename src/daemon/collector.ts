@@ -145,10 +145,12 @@ function tellTemplate({ key, service, revision, bytes }: Template): CollectedFil
 
 /** A file, with the newest revision that it was an artifact of. */
 function tell({ name, digest, bytes }: StoredFile, revisions: Revision[]): CollectedFile {
-  const owners = revisions.filter((revision) => artifactsOf(revision).includes(digest));
+  const owners = revisions.filter(
+    (revision) => artifactsOf(revision).includes(digest) || revision.build?.log === digest,
+  );
   const [owner] = owners.sort((a, b) => b.createdAt - a.createdAt);
   const volume = owner?.volumes.find((each) => each.digest === digest);
-  const what =
-    name === digest ? (owner ? (volume ? `volume ${volume.name}` : 'image') : 'unknown') : 'corrupt';
+  const ofOwner = volume ? `volume ${volume.name}` : owner?.build?.log === digest ? 'build log' : 'image';
+  const what = name === digest ? (owner ? ofOwner : 'unknown') : 'corrupt';
   return { name, bytes, what, of: owner ? { service: owner.service, revision: owner.number } : null };
 }

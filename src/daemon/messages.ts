@@ -3,14 +3,14 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { GaveUp } from '../domain/restraint.ts';
-import type { RevisionSpec } from '../domain/revision.ts';
+import type { Build, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { Snapshot } from '../domain/snapshot.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { ErrorReport } from '../errors.ts';
-import type { Endpoint } from '../hypervisor/port.ts';
+import type { DataVolumeState, Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
 import { supervisionPolicy } from './supervision-message.ts';
@@ -58,6 +58,24 @@ const spec = z.strictObject({
     healthPath: path,
     revisionPath: path.nullable(),
   }),
+  data: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z][a-z0-9-]{0,15}$/),
+        size: z
+          .number()
+          .int()
+          .min(1 << 20)
+          .max(2 ** 50),
+        filesystem: z.enum(['ext4', 'none']),
+        snapshot: z.enum(['before-rollout', 'never']),
+        keep: z.number().int().min(1).max(30),
+        freeze: path.nullable(),
+        thaw: path.nullable(),
+      }),
+    )
+    .max(4)
+    .optional(),
 }) satisfies z.ZodType<RevisionSpec>;
 
 const listen = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(0).max(65535) });
@@ -69,6 +87,12 @@ const health = z.strictObject({
   unhealthy: z.number().int().positive(),
   deadline: milliseconds,
 }) satisfies z.ZodType<HealthPolicy>;
+
+const build = z.strictObject({
+  log: digest,
+  command: z.string().max(10_000).nullable(),
+  environment: z.array(z.string().max(200)).max(1000),
+}) satisfies z.ZodType<Build>;
 
 const performer = z.string().min(1).max(200);
 
@@ -87,6 +111,8 @@ export const deployRequest = z.strictObject({
   supervision: supervisionPolicy,
   performer,
   gitCommit: z.string().max(100).nullable(),
+  /** missing: from a command line of an earlier version */
+  build: build.nullable().optional(),
   /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */
   expect: z.number().int().min(0).nullable(),
   /** also when nothing differs from what runs: every instance is replaced */
@@ -114,12 +140,12 @@ export const collectRequest = z.strictObject({
   dryRun: z.boolean(),
 });
 /** `instance` null: the only one that there is; `memory` false: its disk alone */
-export const snapshotRequest = z.strictObject({
+export const takeRequest = z.strictObject({
   instance: z.string().min(1).max(64).nullable(),
   memory: z.boolean(),
   performer,
 });
-export type SnapshotRequest = z.infer<typeof snapshotRequest>;
+export type TakeRequest = z.infer<typeof takeRequest>;
 /** `replaces` null: the instance that was saved gives way */
 export const restoreRequest = z.strictObject({ replaces: z.string().min(1).max(64).nullable(), performer });
 
@@ -141,12 +167,24 @@ export type ListedSnapshot = (ShownSnapshot & { damaged: false }) | { id: string
 /** `pinned` false: its artifacts are kept by the policy alone from now on */
 export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
 
+const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
+/** `snapshot` null: it is named by the time */
+export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
+export const snapshotRequest = z.strictObject({ snapshot, performer });
+export const growRequest = z.strictObject({
+  size: z
+    .int()
+    .min(1 << 20)
+    .max(2 ** 50),
+  performer,
+});
+
 /** One file of the artifact store. */
 export interface CollectedFile {
   name: string;
   /** of the disk */
   bytes: number;
-  /** `image`, `volume NAME`, `unknown` (of no revision), or `corrupt` (set aside) */
+  /** `image`, `volume NAME`, `build log`, `unknown` (of no revision), or `corrupt` (set aside) */
   what: string;
   /** the newest revision that it was an artifact of */
   of: { service: string; revision: number } | null;
@@ -162,7 +200,11 @@ export interface Collected {
 /** What became of a request: a rollout to follow, or nothing to do. */
 export type Started =
   | { kind: 'rollout'; rollout: Rollout }
-  | { kind: 'unchanged'; service: string; revision: number };
+  /** `revision` null: it serves nothing */
+  | { kind: 'unchanged'; service: string; revision: number | null };
+
+/** What became of a revert: a rollout to follow, where an instance has the disk, or it is done. */
+export type Reverted = Started | { kind: 'reverted'; volume: string; snapshot: string; aside: string };
 
 /** What somebody's word was for, as it was just before. */
 export interface Ordered {
@@ -207,6 +249,8 @@ export interface ServiceStatus {
   sick: { instance: string; cause: Cause; sentence: string }[];
   /** instances that are kept, stopped, to be looked at */
   frozen: string[];
+  /** the disks that its instance writes to; missing: of a controller of an earlier version */
+  data?: DataVolumeState[];
   /** why the supervisor repairs it no more; null: it does, or was told not to */
   gaveUp: GaveUp | null;
   /** the rollout under way */

@@ -70,6 +70,7 @@ export function simulation(options: {
       store: memory,
       clock: time,
       strategyOf: options.strategyOf ?? strategyOf,
+      tell: async () => {},
       hooks: through(options.hooks ?? IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
       templates: new Templates({ hypervisor, monitor, prober, clock: time, atOnce: 4 }),

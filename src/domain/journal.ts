@@ -33,6 +33,14 @@ export type Happening =
   | { event: 'action-started'; action: Action; revision: number | null }
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
+  /** an instance had to be forced: what its guest had not written to its data volumes is lost */
+  | { event: 'data-unwritten'; instance: string; volumes: string[] }
+  /** `still`: whether the guest held still meanwhile, or why not; null: nobody has asked it */
+  | { event: 'data-kept'; volume: string; snapshot: string; still: true | string | null }
+  /** `aside`: its state until then, by which it can be undone */
+  | { event: 'data-reverted'; volume: string; snapshot: string; aside: string }
+  /** bytes */
+  | { event: 'data-grown'; volume: string; from: number; to: number }
   /** a guest was booted, proven and kept, for others to be copies of; `template`: its key */
   | { event: 'template-made'; template: string; revision: number; ms: number }
   /** the instance was started as a copy of the template, and has proven itself */

@@ -37,7 +37,8 @@ export function needed(holdings: Holdings): Map<Digest, string> {
   for (const revision of holdings.revisions) {
     const reason = numbers.get(revision.number);
     if (reason === undefined) continue;
-    for (const digest of artifactsOf(revision)) if (!reasons.has(digest)) reasons.set(digest, reason);
+    for (const digest of [...artifactsOf(revision), ...(revision.build ? [revision.build.log] : [])])
+      if (!reasons.has(digest)) reasons.set(digest, reason);
   }
   return reasons;
 }

@@ -16,6 +16,25 @@ export interface CodeVolume {
   probe: string;
 }
 
+/**
+ * A disk that an instance writes to and that outlives it: made empty once, handed on from an instance to its successor,
+ * attached to one at a time. Named by the service, not by its bytes.
+ */
+export interface DataVolume {
+  name: string;
+  /** bytes that the guest sees, at least: it never shrinks */
+  size: number;
+  /** what it is made with; none: the guest is given an empty disk */
+  filesystem: 'ext4' | 'none';
+  /** whether its state is kept before a rollout touches the instance that has it */
+  snapshot: 'before-rollout' | 'never';
+  /** how many such states are kept, the newest */
+  keep: number;
+  /** HTTP paths that have the guest write everything and hold still, and go on; null: it is not asked */
+  freeze: string | null;
+  thaw: string | null;
+}
+
 /** What a guest boots: a kernel (with or without an initrd), or a root disk. */
 export type Image =
   | { kind: 'kernel'; kernel: Digest; initrd: Digest | null }
@@ -62,6 +81,13 @@ export interface RevisionSpec {
   machine: Machine;
   volumes: CodeVolume[];
   checks: Checks;
+  /** left out: none */
+  data?: DataVolume[] | undefined;
+}
+
+/** The data volumes of an instance of this revision. */
+export function dataOf(spec: Pick<RevisionSpec, 'data'> | null | undefined): DataVolume[] {
+  return spec?.data ?? [];
 }
 
 /** Immutable record of what runs, numbered per service. */
@@ -72,10 +98,22 @@ export interface Revision extends RevisionSpec {
   createdAt: number;
   createdBy: string;
   gitCommit: string | null;
+  /** by which commands its artifacts were made; null: by none, or nobody knows */
+  build: Build | null;
   /** when a rollout to it has finished; null: never */
   stableAt: number | null;
   /** its artifacts are kept until somebody unpins it; null: by the policy alone */
   pinned: Pin | null;
+}
+
+/** How a revision was made. */
+export interface Build {
+  /** artifact: what was run, with which environment, what it said and what came of it */
+  log: Digest;
+  /** of the image; null: it was there, and only volumes were built */
+  command: string | null;
+  /** names of the variables that were declared for it */
+  environment: string[];
 }
 
 /** Somebody's wish to be able to go back to a revision, however many come after it. */
@@ -100,7 +138,9 @@ function fixed(spec: RevisionSpec): string {
   if (known !== undefined) return known;
   const { image, machine, checks } = spec;
   const volumes = spec.volumes.map(({ name, probe }) => ({ name, probe }));
-  const text = canonical({ image, machine, checks, volumes });
+  // A disk grows while it is used, and how its states are kept is nothing that the guest has.
+  const data = dataOf(spec).map(({ name, filesystem }) => ({ name, filesystem }));
+  const text = canonical({ image, machine, checks, volumes, data });
   fixedTexts.set(spec, text);
   return text;
 }

@@ -16,6 +16,8 @@ export interface RolloutView {
   health: HealthPolicy;
   /** how the target's guests take volumes */
   swap: 'overlap' | 'replace';
+  /** its instances write to a disk that one of them can have: each goes, and is gone, before the next one starts */
+  exclusive: boolean;
   /** `back` once it undoes itself */
   direction: 'forward' | 'back';
   /** what tells the revision that it comes from from the target */

@@ -6,7 +6,7 @@ import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
-import { proofs } from '../domain/revision.ts';
+import { dataOf, proofs } from '../domain/revision.ts';
 import {
   endsAll,
   goal,
@@ -21,8 +21,10 @@ import type { Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
+import type { Teller } from '../probe/port.ts';
 import type { Left, RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
+import { prepareData } from './data.ts';
 import { findEvidence } from './evidence.ts';
 import { execute, type Task } from './executors.ts';
 import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.ts';
@@ -40,6 +42,8 @@ const MOST_ATTEMPTS = 5;
 /** How many instances may go by themselves on the way back: more means that the revision does not live here any more. */
 const MOST_LOST = 5;
 
+const DATA_GATE = 'data';
+
 /** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
 const BLIND_FOR = 10_000;
 
@@ -48,6 +52,7 @@ export interface EngineParts extends Senses {
   clock: Clock;
   strategyOf: (name: StrategyName) => Promise<Strategy>;
   hooks: HookRunner;
+  tell: Teller;
   measures: Measures;
   templates: Templates;
   /** told of every new journal entry, after it was written */
@@ -85,6 +90,8 @@ class Run {
   readonly #changed = new Signal();
   readonly #id: number;
   readonly #leaving: AbortSignal;
+  /** while it writes into the journal itself: what comes then is no order */
+  #writing = false;
   #rollout: Rollout;
   #gates: Gatekeeper;
   #fronted = false;
@@ -111,7 +118,14 @@ class Run {
   async toItsEnd(): Promise<Rollout> {
     const { hypervisor, monitor, onOrder } = this.#parts;
     const wake = () => this.#changed.raise();
-    const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
+    // What an instance does in the course of an action is looked at when the action ends.
+    const changed = (id: string) => {
+      if (!this.#acting.has(id)) wake();
+    };
+    const ordered = () => {
+      if (!this.#writing) wake();
+    };
+    const unsubscribe = [hypervisor.onChange(changed), monitor.onChange(changed), onOrder(this.#id, ordered)];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
@@ -144,9 +158,37 @@ class Run {
 
   async #goOn(): Promise<void> {
     if (this.#rollout.direction === 'forward' && !this.#isPassed(hookGate('pre-rollout'))) return;
+    if (this.#rollout.direction === 'forward' && !(await this.#prepareData())) return;
     if (!this.#fronted) await this.#front();
     const pool = await this.#see();
     if (this.#failure === null && pool) await this.#decide(pool, this.#parts.clock.now());
+  }
+
+  #hasData(): boolean {
+    return candidatesOf(this.#rollout, this.#parts.store).some((revision) => dataOf(revision).length > 0);
+  }
+
+  /** Whether what happens to the disks before anything else has been done, remembered as a gate that is passed. */
+  async #prepareData(): Promise<boolean> {
+    const { gates, from, to } = this.#rollout;
+    if (gates[DATA_GATE]) return true;
+    // Most services have none: nothing is to be remembered of them.
+    if (!this.#hasData()) return true;
+    const now = this.#parts.clock.now();
+    const [before, after] = [from, to].map(({ revision }) =>
+      revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
+    );
+    try {
+      const happened = await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null);
+      this.#remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
+      for (const each of happened) this.#journal(each);
+      this.#save();
+      return true;
+    } catch (error) {
+      this.#fail(error, null);
+      this.#changed.raise();
+      return false;
+    }
   }
 
   /** Obeys what people have told the rollout since the last look. */
@@ -518,8 +560,8 @@ class Run {
     const { store } = this.#parts;
     const volumes = candidatesOf(this.#rollout, store).flatMap((revision) => revision.volumes);
     const target = targetOf(this.#rollout, store);
-    const tell = (happening: Happening) => this.#journal(happening);
-    return { ...this.#parts, rollout: this.#rollout, target, volumes, tell };
+    const note = (happening: Happening) => this.#journal(happening);
+    return { ...this.#parts, rollout: this.#rollout, target, volumes, note };
   }
 
   #save(): void {
@@ -530,13 +572,19 @@ class Run {
   #record(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.record(this.#rollout, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(this.#id);
+    this.#written();
   }
 
   #journal(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
+    this.#written();
+  }
+
+  #written(): void {
+    this.#writing = true;
     this.#parts.onJournal(this.#id);
+    this.#writing = false;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.ts';
 import type { Happening } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
-import { proofs } from '../domain/revision.ts';
+import { dataOf, proofs } from '../domain/revision.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Endpoint, Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
 import type { Prober } from '../probe/port.ts';
@@ -30,7 +30,7 @@ export interface Launch {
   health: HealthPolicy;
   /** further ones are to be started: it is worth while to make a template */
   several: boolean;
-  tell: (happening: Happening) => void;
+  note: (happening: Happening) => void;
 }
 
 /** Starts instances, as copies of a template where that may be, and otherwise by booting them. */
@@ -67,7 +67,8 @@ export class Templates {
 
   /** The key of a template that is there; null: it has to boot. */
   async #templateFor(spec: InstanceSpec, launch: Launch): Promise<string | null> {
-    if (spec.machine.wake === undefined) return null;
+    // A disk that is written to has moved on when a copy wakes.
+    if (spec.machine.wake === undefined || dataOf(spec).length > 0) return null;
     const { key, isMade } = await this.#parts.hypervisor.templateFor(spec);
     if (this.#broken.get(key) === launch.rollout) return null;
     const making = this.#making.get(key);
@@ -83,18 +84,18 @@ export class Templates {
     return made;
   }
 
-  async #tryToMake(key: string, spec: InstanceSpec, { rollout, health, tell }: Launch): Promise<boolean> {
+  async #tryToMake(key: string, spec: InstanceSpec, { rollout, health, note }: Launch): Promise<boolean> {
     const { hypervisor, clock } = this.#parts;
     const began = clock.now();
     try {
       // Another one may have made it since it was asked for.
       if ((await hypervisor.templateFor(spec)).isMade) return true;
       await hypervisor.makeTemplate(spec, (guest) => this.#verify(guest, health, health.deadline));
-      tell({ event: 'template-made', template: key, revision: spec.revision, ms: clock.now() - began });
+      note({ event: 'template-made', template: key, revision: spec.revision, ms: clock.now() - began });
       return true;
     } catch (error) {
       this.#broken.set(key, rollout);
-      tell({ event: 'template-broken', template: key, instance: spec.id, error: report(error) });
+      note({ event: 'template-broken', template: key, instance: spec.id, error: report(error) });
       return false;
     }
   }
@@ -113,11 +114,11 @@ export class Templates {
       const machine = (await hypervisor.list()).find(({ spec: { id } }) => id === spec.id);
       if (machine === undefined) throw unready(spec.id, 'it is gone');
       await this.#verify(machine, launch.health, COPY_ANSWERS_WITHIN);
-      launch.tell({ event: 'copied', instance: spec.id, template: key, ms: clock.now() - began });
+      launch.note({ event: 'copied', instance: spec.id, template: key, ms: clock.now() - began });
       return true;
     } catch (error) {
       this.#broken.set(key, launch.rollout);
-      launch.tell({ event: 'template-broken', template: key, instance: spec.id, error: report(error) });
+      launch.note({ event: 'template-broken', template: key, instance: spec.id, error: report(error) });
       await hypervisor.removeTemplate(key);
       await hypervisor.stop(spec.id, 0);
       await hypervisor.remove(spec.id);

@@ -18,6 +18,9 @@ export interface InstanceSpec extends RevisionSpec {
   snapshot?: string;
 }
 
+/** `gone`: it was already. */
+export type Stopped = 'by itself' | 'forced' | 'gone';
+
 /** One instance as it really is, from its process, its monitor and its run directory. */
 export interface VirtualMachine {
   spec: InstanceSpec;
@@ -37,6 +40,29 @@ export interface VirtualMachine {
 export interface AttachedVolume {
   name: string;
   digest: Digest;
+}
+
+/** A state of a data volume that is kept. */
+export interface DataSnapshot {
+  name: string;
+  /** epoch milliseconds */
+  at: number;
+}
+
+/** A data volume as it really is, from its file. */
+export interface DataVolumeState {
+  service: string;
+  name: string;
+  /** bytes that a guest sees */
+  size: number;
+  /** bytes on this host's disk, kept states included */
+  used: number;
+  /** the instance that has it; null: none */
+  attachedTo: string | null;
+  /** oldest first */
+  snapshots: DataSnapshot[];
+  /** it cannot be read */
+  damaged: boolean;
 }
 
 export interface Endpoint {
@@ -81,7 +107,8 @@ export interface Copying {
  */
 export interface Hypervisor {
   /**
-   * Starts the machine detached from this process, with `spec.volumes` attached; resolves when its monitor answers. A copy of
+   * Starts the machine detached from this process, with `spec.volumes` attached; resolves when its monitor answers. Its data
+   * volumes are made if they are not there, and given to it alone (UD_DATA_IN_USE while another one has one of them). A copy of
    * a template is ready and woken then; one that does not come to that leaves nothing, so that it can be booted instead.
    */
   launch(spec: InstanceSpec, copying?: Copying): Promise<void>;
@@ -102,8 +129,11 @@ export interface Hypervisor {
   detachVolume(id: string, volume: AttachedVolume): Promise<void>;
   /** Takes `from` out and puts `to` in back to back, for guests that hold one volume at a time. */
   replaceVolume(id: string, from: AttachedVolume, to: CodeVolume): Promise<void>;
-  /** Powers the guest down, forces it after `graceMs`, and resolves when the process is gone. */
-  stop(id: string, graceMs: number): Promise<void>;
+  /**
+   * Powers the guest down, forces it after `graceMs`, and resolves when the process is gone; its data volumes are nobody's
+   * then. Tells whether it had to be forced: what the guest had not written is lost.
+   */
+  stop(id: string, graceMs: number): Promise<Stopped>;
   /** Stops the guest where it is, for good, and keeps it as evidence until it is stopped and removed. */
   freeze(id: string): Promise<void>;
   /**
@@ -120,6 +150,23 @@ export interface Hypervisor {
   vitals(id: string): Promise<Vitals>;
   /** Forgets a stopped machine: its run directory goes. */
   remove(id: string): Promise<void>;
+  /** All data volumes, also those of services that are no more. */
+  dataVolumes(): Promise<DataVolumeState[]>;
+  /**
+   * Keeps the state of a data volume at this moment under a name, whether an instance has it or not, and of those kept
+   * by themselves (`before-…`) the newest `keep`. UD_UNKNOWN_VOLUME where it is not.
+   */
+  snapshotData(service: string, volume: string, snapshot: string, keep: number): Promise<DataSnapshot>;
+  forgetData(service: string, volume: string, snapshot: string): Promise<void>;
+  /**
+   * Makes a data volume that no instance has what it was, keeping its present state under the name `aside`.
+   * UD_DATA_IN_USE, UD_UNKNOWN_SNAPSHOT.
+   */
+  revertData(service: string, volume: string, snapshot: string, aside: string): Promise<void>;
+  /** Makes a data volume larger, bytes; never smaller. */
+  growData(service: string, volume: string, size: number): Promise<void>;
+  /** Removes a data volume that no instance has, and all that is kept of it, for good. */
+  removeData(service: string, volume: string): Promise<void>;
   /** The last lines of the guest's console, also of a guest that was removed not long ago. */
   console(id: string, lines: number): Promise<string[]>;
   /** The last lines of the guest's console and those that come, until `signal` or until the guest is removed. */

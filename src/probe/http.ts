@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'undici';
-import type { Answers } from '../domain/health.ts';
+import { type Answers, proven } from '../domain/health.ts';
 import { isHostTrouble } from '../errors.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
 import type { Prober, Questions } from './port.ts';
@@ -17,14 +17,10 @@ const ENTROPY = 64;
  */
 export function httpProber(): Prober {
   return {
-    async ask(endpoint, { healthPath, probePaths, timeout }) {
-      const agent = new Agent({ connections: 1, pipelining: 1 });
-      const origin = originOf(endpoint);
-      const get = async (path: string): Promise<Answer> => await ask(agent, origin + path, timeout);
-      try {
+    ask: (endpoint, { healthPath, probePaths, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
         const health = await get(healthPath);
-        const healthy = health.status !== null && health.status >= 200 && health.status < 300;
-        if (!healthy) return { healthy, summary: health.summary, bodies: {} };
+        if (!isGood(health)) return { healthy: false, summary: health.summary, bodies: {} };
         const bodies: Answers['bodies'] = {};
         let summary = health.summary;
         for (const path of probePaths) {
@@ -32,31 +28,53 @@ export function httpProber(): Prober {
           if (answer.status === 200) bodies[path] = answer.body;
           summary = `${summary}, ${path}: ${answer.summary}`;
         }
-        return { healthy, summary, bodies };
-      } finally {
-        void agent.destroy();
-      }
-    },
+        return { healthy: true, summary, bodies };
+      }),
 
-    async wake(endpoint, { path, identity, timeout }) {
-      const agent = new Agent({ connections: 1, pipelining: 1 });
-      const post = {
-        method: 'POST' as const,
-        body: JSON.stringify({ ...identity, entropy: randomBytes(ENTROPY).toString('hex') }),
-        headers: { 'content-type': 'application/json' },
-      };
-      try {
-        const { status, summary } = await ask(agent, originOf(endpoint) + path, timeout, post);
-        return { heard: status !== null && status >= 200 && status < 300, summary };
-      } finally {
-        void agent.destroy();
-      }
-    },
+    prove: (endpoint, proofs, { healthPath, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
+        const bodies: Answers['bodies'] = {};
+        let summary = '';
+        for (const proof of proofs) {
+          const answer = await get(proof.path);
+          if (answer.status === null) return { healthy: false, summary: answer.summary, bodies: {} };
+          if (answer.status === 200) bodies[proof.path] = answer.body;
+          if (!proven([proof], bodies)) return null;
+          summary = `${summary}, ${proof.path}: ${answer.summary}`;
+        }
+        const health = await get(healthPath);
+        return { healthy: isGood(health), summary: `${health.summary}${summary}`, bodies };
+      }),
+
+    wake: (endpoint, { path, identity, timeout }) =>
+      onConnection(endpoint, timeout, async (say) => {
+        const body = JSON.stringify({ ...identity, entropy: randomBytes(ENTROPY).toString('hex') });
+        const answer = await say(path, {
+          method: 'POST',
+          body,
+          headers: { 'content-type': 'application/json' },
+        });
+        return { heard: isGood(answer), summary: answer.summary };
+      }),
   };
 }
 
-function originOf({ host, port }: Endpoint): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+async function onConnection<T>(
+  { host, port }: Endpoint,
+  timeout: number,
+  talk: (say: (path: string, post?: Post) => Promise<Answer>) => Promise<T>,
+): Promise<T> {
+  const agent = new Agent({ connections: 1, pipelining: 1 });
+  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  try {
+    return await talk((path, post) => ask(agent, origin + path, timeout, post));
+  } finally {
+    void agent.destroy();
+  }
+}
+
+function isGood({ status }: Answer): boolean {
+  return status !== null && status >= 200 && status < 300;
 }
 
 interface Answer {

@@ -217,16 +217,18 @@ function revisionsOf({ records, machines, tables }: Found): Revision[] {
   return [...found.values()];
 }
 
-function fromSpec({ service, image, machine, volumes, checks, launchedAt }: InstanceSpec) {
+function fromSpec({ service, image, machine, volumes, checks, data, launchedAt }: InstanceSpec) {
   return {
     service,
     image,
     machine,
     volumes,
     checks,
+    ...(data && { data }),
     createdAt: launchedAt,
     createdBy: 'recover',
     gitCommit: null,
+    build: null,
     pinned: null,
   };
 }

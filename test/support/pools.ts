@@ -53,6 +53,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     replaces: null,
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
     spare: 0,
+    exclusive: false,
     freshId: (ordinal) => `new-${ordinal + 1}`,
     ...changes,
   };

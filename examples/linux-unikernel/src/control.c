@@ -15,6 +15,8 @@ void answer_health(struct client *client)
         respond_text(client, 503, "unhealthy");
     else if (power_stopping())
         respond_text(client, 503, "stopping");
+    else if (!data_ready())
+        respond_text(client, 503, "no data");
     else if (options.wait_volume && !volumes_current())
         respond_text(client, 503, "no volume");
     else

@@ -5,6 +5,8 @@
 void answer(struct client *client)
 {
     const char *path = client->path;
+    if (answer_data(client))
+        return;
     if (!strcmp(client->method, "POST")) {
         if (!strcmp(path, "/.unideploy/echo"))
             answer_echo(client);

@@ -33,6 +33,17 @@ function tell(entry: JournalEntry): string | null {
       return `${did(entry.action, null)} (${seconds(entry.ms)})`;
     case 'action-failed':
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
+    case 'data-unwritten':
+      return `${entry.instance} did not power down in time and was ended: what it had not written to ${entry.volumes.join(', ')} is lost`;
+    case 'data-kept': {
+      const how =
+        typeof entry.still === 'string' ? `, though its guest did not hold still: ${entry.still}` : '';
+      return `kept the state of data volume ${entry.volume} as ${entry.snapshot}${how}`;
+    }
+    case 'data-reverted':
+      return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}`;
+    case 'data-grown':
+      return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}`;
     case 'template-made':
       return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
     case 'copied':

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { imageId, type Machine } from '../../domain/revision.ts';
+import { type DataVolume, dataOf, imageId, type Machine } from '../../domain/revision.ts';
 import type { InstanceSpec } from '../port.ts';
 import { type Attachment, deviceOf, nodeOf } from './attachments.ts';
+import { attachedData } from './data-files.ts';
 import type { Frame } from './qmp/wire.ts';
 import { lent } from './reach.ts';
 import { guestName, type RunDirectory } from './run-directory.ts';
@@ -56,6 +57,7 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
     ...console_(),
     ...monitors(),
     ...extras(machine),
+    ...dataDisks(spec),
     ...places(machine),
     ...facts.volumes.flatMap((volume, index) => [
       ...blockdev(volumeNode(volume)),
@@ -132,7 +134,48 @@ function whenItFails(): string[] {
   return ['-action', 'reboot=shutdown,shutdown=poweroff,panic=pause'];
 }
 
-function boot({ image, machine }: InstanceSpec): string[] {
+/**
+ * The disks that the guest writes to, apart from the code volumes, which come and go beside them. QEMU's lock on the file is
+ * the last fence: it opens none that another one has.
+ */
+function dataDisks({ data, machine }: InstanceSpec): string[] {
+  const disks = dataOf({ data });
+  const scsi = machine.volumes === 'virtio-scsi';
+  return [
+    ...(scsi && disks.length > 0 ? device({ driver: 'virtio-scsi-pci', id: 'data' }) : []),
+    ...disks.flatMap(({ name }, index) => [
+      ...blockdev(dataNode(name)),
+      ...device(
+        scsi
+          ? { driver: 'scsi-hd', bus: 'data.0', 'scsi-id': index, lun: 0, ...named(name) }
+          : { driver: 'virtio-blk-pci', ...named(name) },
+      ),
+    ]),
+  ];
+}
+
+function named(name: string): Frame {
+  return { id: dataName(name), drive: dataName(name), serial: name };
+}
+
+/** Of a data volume, its disk node and its device. */
+export function dataName(name: DataVolume['name']): string {
+  return `data-${name}`;
+}
+
+function dataNode(name: string): Frame {
+  const filename = attachedData(name);
+  return {
+    driver: 'qcow2',
+    'node-name': dataName(name),
+    discard: 'unmap',
+    // Nothing that stands in the file makes QEMU open another one.
+    backing: null,
+    file: { driver: 'file', filename, locking: 'on', discard: 'unmap' },
+  };
+}
+
+function boot({ image, machine, data }: InstanceSpec): string[] {
   if (image.kind === 'disk')
     return [
       ...blockdev({
@@ -150,11 +193,16 @@ function boot({ image, machine }: InstanceSpec): string[] {
       // Without a boot index SeaBIOS tries the volumes first and stops silently.
       ...device({ driver: 'virtio-blk-pci', id: 'root-disk', drive: 'root', bootindex: 0 }),
     ];
-  const words = `${machine.cmdline} unideploy.revision=${imageId(image)}`.trim();
+  const disks = dataOf({ data }).map(({ name }) => name);
+  const words = [
+    machine.cmdline,
+    `unideploy.revision=${imageId(image)}`,
+    ...(disks.length > 0 ? [`unideploy.data=${disks.join()}`] : []),
+  ];
   return [
     ...['-kernel', lent(image.kernel)],
     ...(image.initrd === null ? [] : ['-initrd', lent(image.initrd)]),
-    ...['-append', words],
+    ...['-append', words.join(' ').trim()],
   ];
 }
 

@@ -3,16 +3,17 @@ import { copyFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
-import type { CodeVolume, Digest } from '../../domain/revision.ts';
+import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
 import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
-import type { Copying, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
 import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
+import { DataDisks } from './data.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -119,6 +120,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
+    await disks.lend(spec, directory, user);
     const { image } = spec;
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
@@ -129,11 +131,25 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
     const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
     const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
-    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size) };
+    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
+  const disks = new DataDisks({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    isLaunching: (id) => machines.get(id)?.launching === true,
+    withMonitor: async (id, act) => {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        try {
+          return await act(await machine.connect());
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
+    },
+  });
   const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
   const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
 
@@ -284,13 +300,18 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
     async stop(id, graceMs) {
       const machine = await find(id);
-      await machine?.exclusively(async () => {
-        if (livingPid(machine.directory) === null) return;
+      if (machine === null) return 'gone';
+      return await machine.exclusively(async () => {
         const { directory, expectCommand } = machine;
-        expectCommand();
-        const session = await machine.connect(2_000).catch(() => null);
-        await stopProcess(directory, session, { graceMs, expectCommand });
-        machine.disconnect();
+        let how: Stopped = 'gone';
+        if (livingPid(directory) !== null) {
+          expectCommand();
+          const session = await machine.connect(2_000).catch(() => null);
+          how = await stopProcess(directory, session, { graceMs, expectCommand });
+          machine.disconnect();
+        }
+        await disks.giveBack(directory);
+        return how;
       });
     },
 
@@ -336,6 +357,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         const expectCommand = commandOf(fence, directory);
         expectCommand();
         machine?.disconnect();
+        await disks.giveBack(directory);
         await keepConsole(directory);
         expectCommand();
         await rm(directory.path, { recursive: true, force: true });
@@ -343,6 +365,13 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       };
       await (machine === null ? forget() : machine.exclusively(forget));
     },
+
+    dataVolumes: () => disks.list(),
+    snapshotData: (service, volume, snapshot, keep) => disks.snapshot(service, volume, snapshot, keep),
+    forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
+    revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
+    growData: (service, volume, size) => disks.grow(service, volume, size),
+    removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {
       const directory = runDirectory(state, id);

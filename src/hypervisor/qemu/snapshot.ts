@@ -2,14 +2,8 @@ import { constants } from 'node:fs';
 import { chown, copyFile, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { User } from '../../confinement.ts';
-import type { CodeVolume } from '../../domain/revision.ts';
-import {
-  dataVolumesOf,
-  expectMatch,
-  refusedSnapshot,
-  type SavedMachine,
-  type Snapshot,
-} from '../../domain/snapshot.ts';
+import { type CodeVolume, dataOf, type RevisionSpec } from '../../domain/revision.ts';
+import { expectMatch, refusedSnapshot, type SavedMachine, type Snapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SNAPSHOT_FILES, type SnapshotCatalogue } from '../../snapshots/catalogue.ts';
 import type { InstanceSpec, SaveOrder } from '../port.ts';
@@ -104,7 +98,7 @@ async function expectSavable({ spec }: Machine, session: QmpSession, memory: boo
       `${spec.id} has no root disk, so without its memory there is nothing to save`,
       'take a snapshot with its memory: leave --disk-only out',
     );
-  const data = dataVolumesOf(spec);
+  const data = namesOfData(spec);
   if (memory && data.length > 0)
     throw refusedSnapshot(
       `${spec.id} has the data volume ${data.join(', ')}, which goes on without its memory`,
@@ -140,10 +134,9 @@ async function factsOf(
     isOnKvm(session),
     hasMemoryObject(session, 'ram'),
   ]);
-  const { image, machine, checks } = spec;
-  const data = dataVolumesOf(spec).length > 0 ? { data: (spec as { data?: unknown }).data } : {};
+  const { image, machine, checks, data } = spec;
   return {
-    spec: { image, machine, checks, volumes, ...data },
+    spec: { image, machine, checks, volumes, ...(data && { data }) },
     attachments: attached.map(({ number, name, digest }) => ({ number, name, digest })),
     nextAttachment: await nextNumber(directory),
     qemu,
@@ -154,6 +147,10 @@ async function factsOf(
 
 function expectGoingOn(signal: AbortSignal): void {
   if (signal.aborted) throw new UnideployError('UD_ABORTED', 'the snapshot was cancelled', 'take it again');
+}
+
+function namesOfData(spec: RevisionSpec): string[] {
+  return dataOf(spec).map(({ name }) => name);
 }
 
 /** What a machine goes on from. */
@@ -182,7 +179,7 @@ export async function restorable(
         `snapshot ${snapshot.id} has the memory of a guest of ${before}, and this is ${now}`,
         'restore it where it was taken, or take one with --disk-only before the next upgrade',
       );
-    const data = dataVolumesOf(spec);
+    const data = namesOfData(spec);
     if (data.length > 0)
       throw refusedSnapshot(
         `snapshot ${snapshot.id} has the memory of a guest whose data volume ${data.join(', ')} has gone on since`,

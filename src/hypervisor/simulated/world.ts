@@ -1,10 +1,11 @@
 import type { Clock } from '../../domain/clock.ts';
-import type { Answers } from '../../domain/health.ts';
+import { type Answers, proven } from '../../domain/health.ts';
 import type { Sample } from '../../domain/memory.ts';
 import { type CodeVolume, canonical, imageId, type RevisionSpec } from '../../domain/revision.ts';
 import { type ErrorCode, UnideployError } from '../../errors.ts';
 import type { Prober } from '../../probe/port.ts';
 import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Template, VirtualMachine } from '../port.ts';
+import { SimulatedDisks } from './disks.ts';
 
 /** What may befall a guest, named after what was seen to happen to real ones. */
 export type Incident =
@@ -74,6 +75,7 @@ export class SimulatedWorld {
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
   readonly #known = new Map<string, CodeVolume>();
+  readonly #disks = new SimulatedDisks();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #templates = new Map<string, Template>();
   #added = 0;
@@ -170,6 +172,11 @@ export class SimulatedWorld {
       guest.spoken = true;
       return { healthy: true, summary: '200 ok', bodies: this.#answers(guest, probePaths) };
     },
+    prove: async (endpoint, proofs, { healthPath, timeout }) => {
+      const probePaths = proofs.map(({ path }) => path);
+      const answers = await this.prober.ask(endpoint, { healthPath, probePaths, timeout });
+      return answers.healthy && !proven(proofs, answers.bodies) ? null : answers;
+    },
     wake: async ({ port }, { timeout }) => {
       const guest = [...this.#guests.values()].find((candidate) => candidate.port === port);
       const hears = guest !== undefined && this.#isHealthy(guest) && guest.incident !== 'copy-asleep';
@@ -182,10 +189,13 @@ export class SimulatedWorld {
   readonly hypervisor: Hypervisor = {
     launch: async (spec, copying) => {
       if (this.#guests.get(spec.id)?.alive) return;
+      this.#disks.attach(spec, (id) => this.#guests.get(id)?.alive === true);
       await this.#clock.sleep(this.#costs.spawn);
       const incident = this.#incidentFor(spec.id, spec);
       if (copying) return await this.#copy(spec, copying, incident);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
+      // Its controller may have been killed meanwhile, and followed by another one.
+      this.#disks.expectToHold(spec);
       const bootedAt = this.#clock.now() + this.#costs.boot;
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
@@ -245,11 +255,12 @@ export class SimulatedWorld {
     },
     stop: async (id) => {
       const guest = this.#guests.get(id);
-      if (!guest?.alive) return;
+      if (!guest?.alive) return 'gone';
       // A monitor that does not answer is given up, and the process is ended by signals.
       await this.#clock.sleep(this.#stands(guest) ? 2 * MONITOR.stop : this.#costs.stop);
       guest.alive = false;
       this.#happened(id);
+      return this.#stands(guest) ? 'forced' : 'by itself';
     },
     freeze: async (id) => {
       const guest = this.#guests.get(id);
@@ -292,6 +303,14 @@ export class SimulatedWorld {
       this.#guests.delete(id);
       this.#happened(id);
     },
+    dataVolumes: async () => this.#disks.all((id) => this.#guests.get(id)?.alive === true),
+    snapshotData: async (service, volume, snapshot, keep) =>
+      this.#disks.snapshot({ service, volume }, snapshot, keep, this.#clock.now()),
+    forgetData: async (service, volume, snapshot) => this.#disks.forget({ service, volume }, snapshot),
+    revertData: async (service, volume, snapshot, aside) =>
+      this.#disks.revert({ service, volume }, snapshot, aside, this.#clock.now()),
+    growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
+    removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},
     onChange: (listener) => {
@@ -368,6 +387,7 @@ export class SimulatedWorld {
     incident: Incident | null,
   ): Guest {
     this.know(spec.volumes);
+    if (alive) this.#disks.adopt(spec);
     const well = {
       sickness: null,
       sickSince: 0,

@@ -52,6 +52,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     clock: systemClock,
     strategyOf,
     // what a fuzzer makes up is not to be run
+    tell: async () => {},
     hooks: { run: async () => {} },
     measures: { open: async () => Promise.reject(new Error('nothing is measured here')) },
     templates: new Templates({ hypervisor, monitor, prober, clock: systemClock, atOnce: 4 }),

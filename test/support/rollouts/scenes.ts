@@ -6,6 +6,7 @@ import {
   STRATEGIES,
   type StrategyName,
 } from '../../../src/domain/policy.ts';
+import type { DataVolume } from '../../../src/domain/revision.ts';
 import type { Costs, Incident } from '../../../src/hypervisor/simulated/world.ts';
 import { metric } from '../metrics.ts';
 import { POLICY } from '../revisions.ts';
@@ -43,6 +44,8 @@ export interface Scene {
   busy: number;
   pause: number;
   costs: Partial<Costs>;
+  /** of every revision; left out: none */
+  data?: DataVolume[];
 }
 
 const INCIDENTS: Incident[] = [

@@ -57,6 +57,20 @@ export async function blockdevDel(session: QmpSession, node: string): Promise<vo
   await session.execute('blockdev-del', { 'node-name': node });
 }
 
+/** Keeps the state that a disk has at this moment within its image. */
+export async function snapshotNode(session: QmpSession, node: string, name: string): Promise<void> {
+  await session.execute('blockdev-snapshot-internal-sync', { device: node, name });
+}
+
+export async function forgetSnapshot(session: QmpSession, node: string, name: string): Promise<void> {
+  await session.execute('blockdev-snapshot-delete-internal-sync', { device: node, name });
+}
+
+/** Gives a disk another size, bytes; the guest is told. */
+export async function resizeNode(session: QmpSession, node: string, size: number): Promise<void> {
+  await session.execute('block_resize', { 'node-name': node, size });
+}
+
 export async function deviceAdd(session: QmpSession, device: Frame): Promise<void> {
   await session.execute('device_add', device);
 }
@@ -201,7 +215,7 @@ export async function quit(session: QmpSession, deadlineMs?: number): Promise<vo
 }
 
 /** An answer of another shape than it should have is a fault of the monitor's (UD_QMP). */
-async function asked<T>(
+export async function asked<T>(
   session: QmpSession,
   shape: z.ZodType<T>,
   command: string,
