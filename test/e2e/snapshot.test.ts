@@ -132,4 +132,19 @@ describe('a snapshot of an instance that serves', () => {
     });
     expect(await create()).toMatchObject({ revision: 1 });
   });
+
+  it('is brought back by the next controller when the first was killed in the midst of that', async () => {
+    const [taken] = await snapshots();
+    const restoring = place.start(['snapshot', 'restore', taken?.id ?? '']);
+    await eventually(
+      'it is under way',
+      async () => (await place.status()).open?.kind === 'restore',
+      10_000,
+      2,
+    );
+    process.kill(await place.controllerPid(), 'SIGKILL');
+    await place.serve();
+    expect(await restoring.outcome).toMatchObject({ exitCode: 0 });
+    expect(serving(await place.status())).toEqual([expect.stringMatching(/^site-\d+-\d+ 1 verified$/)]);
+  });
 });

@@ -5,10 +5,11 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestText } from '../../../src/artifact/digest.ts';
 import type { Progress } from '../../../src/domain/progress.ts';
-import { type CodeVolume, canonical, type Image } from '../../../src/domain/revision.ts';
+import { type CodeVolume, canonical, type DataVolume, type Image } from '../../../src/domain/revision.ts';
 import type { Snapshot } from '../../../src/domain/snapshot.ts';
 import type { Hypervisor, InstanceSpec } from '../../../src/hypervisor/port.ts';
 import { connectQmp } from '../../../src/hypervisor/qemu/qmp/session.ts';
+import { httpProber } from '../../../src/probe/http.ts';
 import { SnapshotCatalogue } from '../../../src/snapshots/catalogue.ts';
 import { answersWith, ask, endpointOf, eventually, see } from '../../support/qemu/asking.ts';
 import { type World, world } from '../../support/qemu/world.ts';
@@ -51,6 +52,9 @@ async function take(
 
 interface Status {
   boot_id: string;
+  id: string;
+  random: string;
+  time_ms: number;
   uptime_ms: number;
   served: number;
 }
@@ -161,6 +165,86 @@ describe('a snapshot with memory', () => {
     await expect(hypervisor.launch(right)).rejects.toMatchObject({ code: 'UD_ARTIFACT_MISSING' });
     expect(await see(hypervisor, 'site-3-2')).toMatchObject({ state: 'stopped' });
     await end('site-3-2');
+  });
+});
+
+describe('two that go on from one snapshot', () => {
+  const machine = { wake: '/.unideploy/wake' };
+  const { wake } = httpProber();
+
+  /** Launches it as the engine does, which tells it who it is. */
+  async function bringBack(id: string, snapshot: string): Promise<Status> {
+    const spec = { ...here.spec(id, { machine, volumes: [one] }), snapshot };
+    await hypervisor.launch(spec, {
+      wake: async ({ endpoint, mac }) => {
+        expect(await see(hypervisor, id)).toMatchObject({ state: 'starting' });
+        const identity = { id, mac, time: Date.now() };
+        expect(await wake(endpoint, { path: machine.wake, identity, timeout: 5_000 })).toMatchObject({
+          heard: true,
+        });
+      },
+    });
+    await answersWith(await endpointOf(hypervisor, id), '/health', 'ok');
+    return await statusOf(id);
+  }
+
+  it.each(['a guest that has booted', 'a copy of a template'])(
+    'of %s know who they are, draw other numbers, and have the time of now',
+    async (of) => {
+      const spec = here.spec('site-0-1', { machine, volumes: [one] });
+      if (of.startsWith('a copy')) {
+        const { key } = await hypervisor.templateFor(spec);
+        await hypervisor.makeTemplate(spec, async ({ endpoint }) => {
+          if (endpoint) await answersWith(endpoint, '/.unideploy/revision', 'one');
+        });
+        await hypervisor.launch(spec, { key, wake: async () => {} });
+      } else await launch(spec);
+      const { boot_id } = await statusOf('site-0-1');
+      const { id, ram } = await take('site-0-1');
+      expect(ram).toBe(of.startsWith('a copy') ? 'file' : 'own');
+      await end('site-0-1');
+      const [a, b] = [await bringBack('site-0-2', id), await bringBack('site-0-3', id)];
+      expect([a.boot_id, b.boot_id]).toEqual([boot_id, boot_id]);
+      expect([a.id, b.id]).toEqual(['site-0-2', 'site-0-3']);
+      expect(a.random).not.toBe(b.random);
+      for (const { time_ms } of [a, b]) expect(Math.abs(Date.now() - time_ms)).toBeLessThan(10_000);
+      for (const each of ['site-0-2', 'site-0-3']) await end(each);
+      await catalogue.remove('site', id);
+    },
+  );
+
+  it('are no more than one where one is not told who it is', async () => {
+    await launch(here.spec('site-0-1', { machine, volumes: [one] }));
+    const { id } = await take('site-0-1');
+    const spec = { ...here.spec('site-0-4', { machine, volumes: [one] }), snapshot: id };
+    const deaf = async () => {
+      throw new Error('it does not hear');
+    };
+    await expect(hypervisor.launch(spec, { wake: deaf })).rejects.toThrow('it does not hear');
+    expect((await hypervisor.list()).map((each) => each.spec.id)).not.toContain('site-0-4');
+    await end('site-0-1');
+  });
+});
+
+describe('an instance with a data volume', () => {
+  it('is not saved with its memory, for the volume goes on without it', async () => {
+    const data: DataVolume[] = [
+      {
+        name: 'db',
+        size: 32 << 20,
+        filesystem: 'ext4',
+        snapshot: 'never',
+        keep: 1,
+        freeze: null,
+        thaw: null,
+      },
+    ];
+    await launch({ ...here.spec('site-0-5', { volumes: [one] }), data });
+    await expect(take('site-0-5')).rejects.toMatchObject({
+      code: 'UD_SNAPSHOT_REFUSED',
+      message: expect.stringContaining('data volume db'),
+    });
+    await end('site-0-5');
   });
 });
 
