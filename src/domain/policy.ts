@@ -5,12 +5,12 @@ import { type Hooks, NO_HOOKS } from './hooks.ts';
 export type Amount = number | `${number}%`;
 
 export const STRATEGIES = ['rolling', 'blue-green', 'canary', 'volume-swap', 'recreate'] as const;
-/** Those that somebody can ask for, and the one that repairs. */
-export type OurStrategy = (typeof STRATEGIES)[number] | 'repair';
+/** Those that somebody can ask for, and those of the verbs that repair and restore. */
+export type OurStrategy = (typeof STRATEGIES)[number] | 'repair' | 'restore';
 /** A strategy of ours, or the absolute path of a module that exports one as its default. */
 export type StrategyName = OurStrategy | `/${string}`;
 /** `auto` lets unideploy choose by what has changed. */
-export type StrategyChoice = 'auto' | Exclude<StrategyName, 'repair'>;
+export type StrategyChoice = 'auto' | Exclude<StrategyName, 'repair' | 'restore'>;
 
 /** One step of a canary: the share of the traffic that the new revision gets, and what has to be before the next. */
 export interface CanaryStep {

@@ -28,6 +28,8 @@ export interface RolloutView {
   renew: number | null;
   /** the instances that a repair is about; in every other rollout none */
   sick: readonly Sick[];
+  /** the instance whose place the restored one takes; null: none is restored */
+  replaces: string | null;
   /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
   passed: Readonly<Record<string, number>>;
   /** how many more instances may stop by themselves on the way back; negative: too many have. On the way forward each is a failure */

@@ -55,6 +55,8 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
       revision: number,
       rollout: rollout.id,
       launchedAt: clock.now(),
+      // What takes its place on the way back boots.
+      ...(rollout.restore && rollout.direction === 'forward' && { snapshot: rollout.restore.snapshot }),
     },
     { rollout: rollout.id, health: rollout.health, several, note },
   );

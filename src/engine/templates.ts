@@ -58,7 +58,8 @@ export class Templates {
   /** The key of a template that is there; null: it has to boot. */
   async #templateFor(spec: InstanceSpec, launch: Launch): Promise<string | null> {
     // A disk that is written to has moved on when a copy wakes.
-    if (spec.machine.wake === undefined || dataOf(spec).length > 0) return null;
+    if (spec.machine.wake === undefined || dataOf(spec).length > 0 || spec.snapshot !== undefined)
+      return null;
     const { key, isMade } = await this.#parts.hypervisor.templateFor(spec);
     if (this.#broken.get(key) === launch.rollout) return null;
     const making = this.#making.get(key);

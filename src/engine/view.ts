@@ -12,7 +12,8 @@ type Revisions = Pick<RolloutStore, 'revision'>;
  * @param spare how many more instances it may lose on the way back
  */
 export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
-  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
+  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick, restore } =
+    rollout;
   const { revision, replicas, traffic } = goal(rollout);
   const exclusive = candidatesOf(rollout, store).some((candidate) => dataOf(candidate).length > 0);
   return {
@@ -28,6 +29,7 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     since,
     renew: direction === 'forward' ? renew : null,
     sick,
+    replaces: direction === 'forward' ? (restore?.replaces ?? null) : null,
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),

@@ -1,4 +1,6 @@
+import type { Progress } from '../domain/progress.ts';
 import type { CodeVolume, Digest, RevisionSpec } from '../domain/revision.ts';
+import type { SavedMachine } from '../domain/snapshot.ts';
 import type { Vitals } from '../domain/supervision.ts';
 
 /** Everything a hypervisor needs to start one instance. Written into its run directory, so that it can be adopted. */
@@ -12,6 +14,8 @@ export interface InstanceSpec extends RevisionSpec {
   rollout: number;
   /** epoch milliseconds */
   launchedAt: number;
+  /** id of the snapshot that it goes on from; left out: it boots */
+  snapshot?: string;
 }
 
 /** `gone`: it was already. */
@@ -87,6 +91,15 @@ export interface Copying {
   wake(guest: { endpoint: Endpoint; mac: string }): Promise<void>;
 }
 
+export interface SaveOrder {
+  folder: string;
+  /** false: the disk alone */
+  memory: boolean;
+  report: (progress: Progress) => void;
+  /** given up when it aborts; the guest goes on */
+  signal: AbortSignal;
+}
+
 /**
  * Starts, adopts, changes and stops virtual machines. Every method is idempotent: repeating one that has succeeded
  * succeeds, and removing what is gone is no error. Every wait has a deadline and ends in an UnideployError.
@@ -127,6 +140,11 @@ export interface Hypervisor {
    * newest. Null: it has no memory any more, or more than that. UD_QMP when QEMU cannot.
    */
   dump(id: string, limit: number): Promise<string | null>;
+  /**
+   * Writes the whole instance as it is in one moment into an empty folder: its root disk, where it has one, and its memory. It
+   * stands still meanwhile, goes on in any case, and counts as running. UD_SNAPSHOT_REFUSED where it cannot be had.
+   */
+  save(id: string, order: SaveOrder): Promise<SavedMachine>;
   /** What is known of the machine beside what runs; takes no longer than `list`. */
   vitals(id: string): Promise<Vitals>;
   /** Forgets a stopped machine: its run directory goes. */

@@ -50,6 +50,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     since: 1000,
     renew: null,
     sick: [],
+    replaces: null,
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
     spare: 0,
     exclusive: false,

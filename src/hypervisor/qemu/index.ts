@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { copyFile, rm, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
+import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
+import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
 import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
@@ -31,8 +33,18 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
+import {
+  goOn,
+  inheritVolumes,
+  isHalfRestored,
+  placeDisk,
+  type Restorable,
+  restorable,
+  saveMachine,
+  waitingFor,
+} from './snapshot.ts';
 import { type Start, templatesOf } from './templates.ts';
-import { needTools } from './tools.ts';
+import { needTools, qemuVersion, versionOf } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
@@ -61,6 +73,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   // QEMU runs in another folder.
   const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
   const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
+  const snapshots = new SnapshotCatalogue(join(resolve(state), 'snapshots'));
   const machines = new Map<string, Machine>();
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string) => {
@@ -113,6 +126,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const accel = await accelOf(spec);
     const user = await userOf(directory);
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
+    const from = await restorable(spec, snapshots, {
+      accel: async () => accel,
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
     await disks.lend(spec, directory, user);
@@ -120,15 +137,27 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
     expectCommand();
-    if (disk) await createOverlay(disk);
+    if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes = await numbered(machine, start.ledger);
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...start })];
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, start.ledger);
+    const waiting = from ? await waitingFor(machine, user, from) : start;
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...waiting })];
     const groups = [...(user?.groups ?? []), ...(start.groups ?? [])];
     const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
+    if (from) await restored(machine, from);
+  }
+
+  /** One that cannot go on from what was saved is of no use to anybody. */
+  async function restored(machine: Machine, from: Restorable): Promise<void> {
+    await goOn(machine, from).catch(async (error: unknown) => {
+      const { directory, expectCommand } = machine;
+      await stopProcess(directory, null, { graceMs: 0, expectCommand });
+      machine.disconnect();
+      throw error;
+    });
   }
 
   const disks = new DataDisks({
@@ -169,17 +198,21 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   }
 
   /**
-   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
-   * is no machine that has stopped: nothing ever ran there. Nor is a copy of a template that was not woken: nobody knows it
-   * from its twins.
+   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started, or one
+   * that waits for a saved memory. It is no machine that has stopped: no guest ever ran there. Nor is a copy of a template
+   * that was not woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
     await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
       if (existsSync(directory.unwoken)) await templates.discard(directory);
-      if (existsSync(directory.log) || livingPid(directory) !== null) continue;
-      commandOf(fence, directory)();
+      const halfRestored = isHalfRestored(directory);
+      if (!halfRestored && (existsSync(directory.log) || livingPid(directory) !== null)) continue;
+      const expectCommand = commandOf(fence, directory);
+      expectCommand();
+      if (halfRestored) await stopProcess(directory, null, { graceMs: 0, expectCommand });
+      expectCommand();
       await rm(directory.path, { recursive: true, force: true });
     }
   }
@@ -303,6 +336,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     async dump(id, limit) {
       const machine = await find(id);
       return (await machine?.exclusively(() => dumpMachine(machine, state, limit))) ?? null;
+    },
+
+    async save(id, order) {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        machine.expectCommand();
+        if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
+          throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
+        try {
+          return await saveMachine(machine, await userOf(machine.directory), order);
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
     },
 
     vitals: async (id) => (await find(id))?.vitals() ?? { exit: null, events: [], memory: null },

@@ -11,6 +11,7 @@ import type { Ended } from './process.ts';
 import { forwardedPort, guestMemory, pollMemory, queryName, queryStatus } from './qmp/commands.ts';
 import type { QmpEvent, QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
+import { endStandstill } from './standstill.ts';
 import { queue, until } from './wait.ts';
 
 /** Milliseconds a machine may keep an observer waiting. */
@@ -47,6 +48,8 @@ export class Machine {
   readonly exclusively = queue();
   /** true from before its process is there until its monitor answers or it failed */
   launching = false;
+  /** it stands still while it is being saved */
+  saving = false;
 
   #changed: (id: string) => void;
   #session: QmpSession | null = null;
@@ -135,7 +138,8 @@ export class Machine {
     return {
       spec,
       state: this.#endpoint === null ? 'starting' : 'running',
-      runState,
+      // What it stands still for is over soon, and nothing to be mended.
+      runState: this.saving && runState !== null ? 'running' : runState,
       endpoint: this.#endpoint,
       volumes: this.#volumes,
     };
@@ -187,6 +191,8 @@ export class Machine {
       this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
       await writeAtomically(this.directory.endpoint, this.#endpoint, this.expectCommand);
       if (this.#released) throw new UnideployError('UD_QMP', 'the hypervisor was closed', 'start it again');
+      // Whoever had it stand still has died meanwhile.
+      if (!this.saving && existsSync(this.directory.saving)) await endStandstill(session, this.directory);
     } catch (error) {
       session.close();
       throw error;

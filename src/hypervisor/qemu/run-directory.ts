@@ -34,6 +34,10 @@ export interface RunDirectory {
   frozen: string;
   /** there: it is the copy of another guest, and does not know it yet */
   unwoken: string;
+  /** there: the guest stands still while it is being saved, and is to go on */
+  saving: string;
+  /** there: it was started to go on from what was saved, and has not yet */
+  restoring: string;
   /** the guest's memory while it is written */
   memory: string;
   /** the guest's memory itself, where it is kept in a file */
@@ -75,6 +79,8 @@ export function runDirectory(state: string, id: string): RunDirectory {
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
     unwoken: join(path, 'unwoken'),
+    saving: join(path, 'saving'),
+    restoring: join(path, 'restoring'),
     memory: join(path, written.memory),
     ram: join(path, written.ram),
     incoming: join(path, written.incoming),

@@ -32,12 +32,24 @@ export interface Costs {
   boot: number;
   /** from the spawn of a copy until it answers */
   copy: number;
+  /** from its process to its answers, where it goes on from its memory */
+  resume: number;
   attach: number;
   detach: number;
+  save: number;
   stop: number;
 }
 
-const COSTS: Costs = { spawn: 50, boot: 3000, copy: 100, attach: 60, detach: 50, stop: 100 };
+const COSTS: Costs = {
+  spawn: 50,
+  boot: 3000,
+  copy: 100,
+  resume: 200,
+  attach: 60,
+  detach: 50,
+  save: 200,
+  stop: 100,
+};
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
@@ -74,6 +86,7 @@ export class SimulatedWorld {
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
   readonly #disks = new SimulatedDisks();
+  readonly #known = new Map<string, CodeVolume>();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #templates = new Map<string, Template>();
   #added = 0;
@@ -101,7 +114,10 @@ export class SimulatedWorld {
 
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
   know(volumes: CodeVolume[]): void {
-    for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+    for (const volume of volumes) {
+      this.#contents.set(volume.digest, volume.revision);
+      this.#known.set(volume.digest, volume);
+    }
   }
 
   /** All machines, as the hypervisor would list them. */
@@ -191,7 +207,8 @@ export class SimulatedWorld {
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
       // Its controller may have been killed meanwhile, and followed by another one.
       this.#disks.expectToHold(spec);
-      const bootedAt = this.#clock.now() + this.#costs.boot;
+      const bootedAt =
+        this.#clock.now() + (spec.snapshot === undefined ? this.#costs.boot : this.#costs.resume);
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
       if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
@@ -266,6 +283,23 @@ export class SimulatedWorld {
     dump: async (id, limit) => {
       const guest = this.#guests.get(id);
       return guest?.alive && guest.spec.machine.memory <= limit ? `simulated/${id}.elf` : null;
+    },
+    save: async (id, { memory, report }) => {
+      const guest = this.#running(id);
+      const { image, machine, checks } = guest.spec;
+      const began = this.#clock.now();
+      const total = machine.memory * 2 ** 20;
+      report({ done: 0, total });
+      await this.#command(guest, memory ? this.#costs.save : this.#costs.attach);
+      report({ done: total, total });
+      const volumes = guest.volumes.flatMap(({ digest }) => this.#known.get(digest) ?? []);
+      return {
+        spec: { image, machine, checks, volumes },
+        attachments: volumes.map(({ name, digest }, index) => ({ number: index + 1, name, digest })),
+        nextAttachment: volumes.length + 1,
+        ...{ qemu: 'simulated', accel: 'tcg', ram: 'own' },
+        pausedMs: this.#clock.now() - began,
+      };
     },
     vitals: async (id) => {
       const guest = this.#guests.get(id);

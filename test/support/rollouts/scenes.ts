@@ -211,3 +211,9 @@ function disturbed(...whats: Interruption['what'][]): fc.Arbitrary<Scene> {
 export function attended(scene: Scene): Scene {
   return { ...scene, policy: { ...scene.policy, gateTimeout: { after: 5000, action: 'promote' } } };
 }
+
+/** The same with an instance that is brought back as it was. */
+export const restoring: fc.Arbitrary<Scene> = interrupted.map((scene) => ({
+  ...scene,
+  ...{ strategy: 'restore', change: 'none', after: scene.before },
+}));

@@ -85,7 +85,10 @@ function floorOf(scene: Scene, strategy: string, change: Scene['change'], goesBa
   const { before, after, policy, swap } = scene;
   const size = Math.min(before, after);
   const unavailable = Math.max(bounds(policy, before).unavailable, bounds(policy, after).unavailable);
-  const rolls = strategy === 'rolling' || goesBack || before !== after ? size - unavailable : size;
+  const rolls =
+    strategy === 'rolling' || strategy === 'restore' || goesBack || before !== after
+      ? size - unavailable
+      : size;
   if (strategy === 'recreate') return 0;
   if (change !== 'volumes') return rolls;
   if (strategy === 'blue-green') return Math.min(Math.floor(before / 2), rolls);
