@@ -12,6 +12,7 @@ import { commandOf } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
+import { DataCopies } from './data-copy.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -97,7 +98,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
     const machine =
-      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
+      machines.get(spec.id) ??
+      new Machine(spec, directory, commandOf(fence, directory), changed, (opened, session) => {
+        if (dataOf(opened.spec).length > 0) void copies.sweep(opened, session).catch(() => {});
+      });
     machines.set(spec.id, machine);
     return machine;
   }
@@ -130,8 +134,9 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
-  const disks = new DataDisks({
+  const disks: DataDisks = new DataDisks({
     ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    cutCopy: (place) => copies.cut(place),
     isLaunching: (id) => machines.get(id)?.launching === true,
     withMonitor: async (id, act) => {
       const machine = await need(id);
@@ -143,6 +148,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         }
       });
     },
+  });
+
+  const copies = new DataCopies({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    ...{ machine: need, disks },
   });
 
   /**
@@ -289,6 +299,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
+    copyData: (service, volume, order) => copies.copy(service, volume, order),
     removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {

@@ -224,6 +224,10 @@ export class SimulatedWorld {
     forgetData: async (service, volume, snapshot) => this.#disks.forget({ service, volume }, snapshot),
     revertData: async () => {},
     growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
+    copyData: async (service, volume, order) => {
+      await order.around(() => this.#clock.sleep(this.#costs.attach));
+      return this.#disks.copied({ service, volume }, order);
+    },
     removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},
