@@ -60,6 +60,7 @@ const LONGEST_NAME = 4096;
 
 const byService = z.object({ service: z.string() });
 const byNewService = z.object({ service: messages.serviceName });
+const byData = z.object({ service: z.string(), volume: z.string() });
 const byDigest = z.object({ digest: messages.artifactDigest });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
@@ -213,6 +214,33 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     const { performer, rollout } = checked(messages.abortRequest, request.body);
     const isOver = rollout !== null && store.rollout(rollout)?.state !== 'open';
     return order(service, async () => (isOver ? null : await orders.abort(service, performer)));
+  });
+
+  api.get('/data', () => hypervisor.dataVolumes());
+  const dataOf = (request: FastifyRequest) => checked(byData, request.params);
+  api.post('/services/:service/data/:volume/snapshot', (request) => {
+    const { service, volume } = dataOf(request);
+    return deployments.snapshotData(service, volume, checked(messages.keepRequest, request.body).snapshot);
+  });
+  api.post('/services/:service/data/:volume/revert', (request) => {
+    const { service, volume } = dataOf(request);
+    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    return deployments.revert(service, volume, snapshot, performer);
+  });
+  api.post('/services/:service/data/:volume/forget', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await hypervisor.forgetData(service, volume, checked(messages.snapshotRequest, request.body).snapshot);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/grow', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await deployments.growData(service, volume, checked(messages.growRequest, request.body).size);
+    return reply.code(204).send();
+  });
+  api.delete('/services/:service/data/:volume', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await deployments.removeData(service, volume);
+    return reply.code(204).send();
   });
 
   api.post('/proxy/upgrade', async () => {

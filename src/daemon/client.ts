@@ -6,10 +6,21 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
+import type { Kept } from '../engine/data.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
+import type { DataVolumeState } from '../hypervisor/port.ts';
 import type { JobLine } from './job-stream.ts';
 import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } from './link.ts';
-import type { Collected, DeployRequest, Ordered, Plan, Pong, ShownService, Started } from './messages.ts';
+import type {
+  Collected,
+  DeployRequest,
+  Ordered,
+  Plan,
+  Pong,
+  Reverted,
+  ShownService,
+  Started,
+} from './messages.ts';
 import type { StatePaths } from './paths.ts';
 
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
@@ -41,6 +52,13 @@ export interface Client {
   /** See `Collector.collect`. */
   collect(unusedFor: number, dryRun: boolean): Promise<Collected>;
   pin(name: string, revision: number, pinned: boolean, performer: string): Promise<Revision>;
+  /** The data volumes of all services. */
+  dataVolumes(): Promise<DataVolumeState[]>;
+  snapshotData(name: string, volume: string, snapshot: string | null, performer: string): Promise<Kept>;
+  forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void>;
+  revertData(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted>;
+  growData(name: string, volume: string, size: number, performer: string): Promise<void>;
+  removeData(name: string, volume: string): Promise<void>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -92,6 +110,13 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     return (await (await send({ method: 'POST', path, headers, body, headersTimeout })).body.json()) as T;
   };
 
+  /** What is answered by nothing. */
+  const tell = async (path: string, message: unknown): Promise<void> => {
+    const headers = { 'content-type': 'application/json' };
+    const options = { method: 'POST', path, headers, body: JSON.stringify(message) } as const;
+    await (await send({ ...options, headersTimeout: ANSWER_WITHIN })).body.dump();
+  };
+
   return {
     ping: () => get('/ping'),
     async stop() {
@@ -117,6 +142,17 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     },
     collect: (unusedFor, dryRun) => post('/artifacts/collect', { unusedFor, dryRun }),
     pin: (name, revision, pinned, performer) => post(at(name, 'pin'), { revision, pinned, performer }),
+    dataVolumes: () => get('/data'),
+    snapshotData: (name, volume, snapshot, performer) =>
+      post(at(name, inData(volume, 'snapshot')), { snapshot, performer }),
+    revertData: (name, volume, snapshot, performer) =>
+      post(at(name, inData(volume, 'revert')), { snapshot, performer }),
+    forgetData: (name, volume, snapshot, performer) =>
+      tell(at(name, inData(volume, 'forget')), { snapshot, performer }),
+    growData: (name, volume, size, performer) => tell(at(name, inData(volume, 'grow')), { size, performer }),
+    async removeData(name, volume) {
+      await (await send({ method: 'DELETE', path: at(name, inData(volume)) })).body.dump();
+    },
     leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
@@ -194,6 +230,10 @@ function refusalOf(status: number, text: string): UnideployError {
 
 function at(service: string, what?: string): string {
   return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
+}
+
+function inData(volume: string, what?: string): string {
+  return `data/${encodeURIComponent(volume)}${what === undefined ? '' : `/${what}`}`;
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

@@ -16,6 +16,7 @@ import { hookRunner } from '../hooks/run.ts';
 import { inspectRevision, qemuHypervisor } from '../hypervisor/qemu/index.ts';
 import { measures } from '../measure/index.ts';
 import { httpProber } from '../probe/http.ts';
+import { httpTeller } from '../probe/tell.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
@@ -139,6 +140,10 @@ async function start(
     clock: systemClock,
     strategyOf,
     hooks: fencedBy(fence, hookRunner()),
+    tell: async (...words) => {
+      fence.check();
+      await httpTeller(...words);
+    },
     measures: measures({ dataPlane }),
     onJournal,
     onOrder: (rollout, listener) => {

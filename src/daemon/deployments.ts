@@ -6,12 +6,13 @@ import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
 import { artifactsOf, canonical, dataOf, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import { type Goal, isByConfig, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
+import { beforeRevert, type Kept, keepState } from '../engine/data.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
-import type { DeployRequest, Plan, Started } from './messages.ts';
+import type { DeployRequest, Plan, Reverted, Started } from './messages.ts';
 import type { Orders } from './orders.ts';
 import { simulate } from './plan.ts';
 import { locked, needService, nothingOpen } from './refusals.ts';
@@ -31,6 +32,8 @@ export interface Artifacts {
 const RECENT = 100;
 /** Who begins repairs. */
 const SUPERVISOR = 'the supervisor';
+/** Where no revision says how many states are kept. */
+const KEEP_ALL = 1000;
 
 /** What the verbs need besides the engine's parts. */
 export interface Deploying {
@@ -113,6 +116,78 @@ export class Deployments {
       { ...service.goal, revision: target.number },
       { kind: 'rollback', performer },
     );
+  }
+
+  /**
+   * Makes a data volume what it was at a snapshot. Where an instance has it, that one goes, and another one of the same
+   * revision comes, with requests waiting meanwhile; else it is done at once.
+   * @throws UD_UNKNOWN_VOLUME, UD_UNKNOWN_SNAPSHOT
+   */
+  async revert(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted> {
+    await this.#makeRoom(name, performer, null);
+    const { hypervisor, clock } = this.#parts;
+    const all = await hypervisor.dataVolumes();
+    const found = all.find((each) => each.service === name && each.name === volume);
+    if (!found) throw unknownData(name, volume);
+    if (!found.snapshots.some((each) => each.name === snapshot)) {
+      const known = found.snapshots.map((each) => each.name).join(', ') || 'none';
+      throw new UnideployError(
+        'UD_UNKNOWN_SNAPSHOT',
+        `data volume ${volume} of ${name} has no snapshot ${snapshot}; it has ${known}`,
+        `choose one of: unideploy volume snapshots ${volume}`,
+      );
+    }
+    const service = this.#store.service(name);
+    const target = this.#revision(name, service?.goal.revision ?? null);
+    if (service && target && dataOf(target).some((each) => each.name === volume)) {
+      await this.#needArtifacts(target);
+      const asked = { kind: 'restart', performer, force: true, revert: { volume, snapshot } } as const;
+      return await this.#begin(service, service.goal, asked);
+    }
+    const aside = beforeRevert(Math.floor(clock.now() / 1000));
+    await hypervisor.revertData(name, volume, snapshot, aside);
+    return { kind: 'reverted', volume, snapshot, aside };
+  }
+
+  /** Removes a data volume for good. @throws UD_DATA_IN_USE while the service wants it */
+  async removeData(name: string, volume: string): Promise<void> {
+    const { hypervisor } = this.#parts;
+    const open = this.#orders.open(name);
+    const wanting = [this.#store.service(name)?.goal.revision, open?.to.revision, open?.from.revision]
+      .map((number) => this.#revision(name, number ?? null))
+      .find((revision) => dataOf(revision).some((each) => each.name === volume));
+    if (wanting)
+      throw new UnideployError(
+        'UD_DATA_IN_USE',
+        `data volume ${volume} of ${name} is one of revision ${wanting.number}, which the service is to run`,
+        `take the service down first: unideploy down --service ${name}`,
+      );
+    const all = await hypervisor.dataVolumes();
+    if (!all.some((each) => each.service === name && each.name === volume)) throw unknownData(name, volume);
+    await hypervisor.removeData(name, volume);
+  }
+
+  /** Makes a data volume larger. @throws UD_USAGE where it would shrink */
+  async growData(name: string, volume: string, size: number): Promise<void> {
+    const { hypervisor } = this.#parts;
+    const all = await hypervisor.dataVolumes();
+    const found = all.find((each) => each.service === name && each.name === volume);
+    if (!found) throw unknownData(name, volume);
+    if (size < found.size) throw wouldShrink(name, volume, found.size, size);
+    await hypervisor.growData(name, volume, size);
+  }
+
+  /** Keeps the state of a data volume at this moment, until somebody forgets it. */
+  async snapshotData(name: string, volume: string, snapshot: string | null): Promise<Kept> {
+    const { hypervisor, clock } = this.#parts;
+    const service = this.#store.service(name);
+    const target = this.#revision(name, service?.goal.revision ?? null);
+    const policy = dataOf(target).find((each) => each.name === volume);
+    const told = snapshot ?? `kept-${Math.floor(clock.now() / 1000)}`;
+    const { keep = KEEP_ALL, freeze = null, thaw = null } = policy ?? {};
+    if (!(await hypervisor.dataVolumes()).some((each) => each.service === name && each.name === volume))
+      throw unknownData(name, volume);
+    return await keepState(this.#parts, name, { name: volume, keep, freeze, thaw }, told);
   }
 
   /** Replaces every instance by another of the same revision. */
@@ -209,7 +284,7 @@ export class Deployments {
     { name, goal: from, policy, health, supervision }: Subject,
     to: Goal,
     target: Revision | null,
-    { kind, performer, force = false, among = [], sick = [] }: Asked,
+    { kind, performer, force = false, among = [], sick = [], revert }: Asked,
   ): NewRollout {
     const now = this.#parts.clock.now();
     const source = this.#revision(name, from.revision);
@@ -233,6 +308,7 @@ export class Deployments {
       renew: force ? now : null,
       sick,
       among,
+      ...(revert && { revert }),
       ending: null,
       heard: 0,
     };
@@ -300,12 +376,7 @@ export class Deployments {
     const there = (await this.#parts.hypervisor.dataVolumes()).filter(({ service }) => service === name);
     for (const { name: volume, size } of dataOf(spec)) {
       const now = there.find((each) => each.name === volume)?.size ?? 0;
-      if (now <= size) continue;
-      throw new UnideployError(
-        'UD_USAGE',
-        `data volume ${volume} of ${name} has ${now} bytes, and would have ${size}: it never shrinks`,
-        `set its size to ${now} bytes or more`,
-      );
+      if (now > size) throw wouldShrink(name, volume, now, size);
     }
   }
 
@@ -359,10 +430,27 @@ interface Asked {
   force?: boolean;
   among?: number[];
   sick?: Sick[];
+  revert?: Rollout['revert'];
 }
 
 /** What a rollout is of. */
 type Subject = Pick<Service, 'name' | 'goal' | 'policy' | 'health' | 'supervision'>;
+
+function wouldShrink(service: string, volume: string, now: number, size: number): UnideployError {
+  return new UnideployError(
+    'UD_USAGE',
+    `data volume ${volume} of ${service} has ${now} bytes, and would have ${size}: it never shrinks`,
+    `say ${now} bytes or more; or begin a new one under another name, and copy what it is to hold`,
+  );
+}
+
+function unknownData(service: string, volume: string): UnideployError {
+  return new UnideployError(
+    'UD_UNKNOWN_VOLUME',
+    `${service} has no data volume ${volume}`,
+    `list those there are: unideploy volume ls --service ${service}`,
+  );
+}
 
 function needOneInstance(spec: Pick<RevisionSpec, 'data'> | null, replicas: number): void {
   if (replicas <= 1 || dataOf(spec).length === 0) return;

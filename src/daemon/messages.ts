@@ -9,7 +9,7 @@ import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { ErrorReport } from '../errors.ts';
-import type { Endpoint } from '../hypervisor/port.ts';
+import type { DataVolumeState, Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
 import { supervisionPolicy } from './supervision-message.ts';
@@ -132,6 +132,18 @@ export const collectRequest = z.strictObject({
 /** `pinned` false: its artifacts are kept by the policy alone from now on */
 export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
 
+const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
+/** `snapshot` null: it is named by the time */
+export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
+export const snapshotRequest = z.strictObject({ snapshot, performer });
+export const growRequest = z.strictObject({
+  size: z
+    .int()
+    .min(1 << 20)
+    .max(2 ** 50),
+  performer,
+});
+
 /** One file of the artifact store. */
 export interface CollectedFile {
   name: string;
@@ -153,7 +165,11 @@ export interface Collected {
 /** What became of a request: a rollout to follow, or nothing to do. */
 export type Started =
   | { kind: 'rollout'; rollout: Rollout }
-  | { kind: 'unchanged'; service: string; revision: number };
+  /** `revision` null: it serves nothing */
+  | { kind: 'unchanged'; service: string; revision: number | null };
+
+/** What became of a revert: a rollout to follow, where an instance has the disk, or it is done. */
+export type Reverted = Started | { kind: 'reverted'; volume: string; snapshot: string; aside: string };
 
 /** What somebody's word was for, as it was just before. */
 export interface Ordered {
@@ -198,6 +214,8 @@ export interface ServiceStatus {
   sick: { instance: string; cause: Cause; sentence: string }[];
   /** instances that are kept, stopped, to be looked at */
   frozen: string[];
+  /** the disks that its instance writes to; missing: of a controller of an earlier version */
+  data?: DataVolumeState[];
   /** why the supervisor repairs it no more; null: it does, or was told not to */
   gaveUp: GaveUp | null;
   /** the rollout under way */

@@ -68,6 +68,7 @@ export function simulation(options: {
       store: memory,
       clock: time,
       strategyOf: options.strategyOf ?? strategyOf,
+      tell: async () => {},
       hooks: through(options.hooks ?? IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
       onJournal: () => {},

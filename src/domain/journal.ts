@@ -35,6 +35,12 @@ export type Happening =
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
   /** an instance had to be forced: what its guest had not written to its data volumes is lost */
   | { event: 'data-unwritten'; instance: string; volumes: string[] }
+  /** `still`: whether the guest held still meanwhile, or why not; null: nobody has asked it */
+  | { event: 'data-kept'; volume: string; snapshot: string; still: true | string | null }
+  /** `aside`: its state until then, by which it can be undone */
+  | { event: 'data-reverted'; volume: string; snapshot: string; aside: string }
+  /** bytes */
+  | { event: 'data-grown'; volume: string; from: number; to: number }
   | { event: 'waiting'; reason: string }
   /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
   | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }

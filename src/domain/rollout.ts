@@ -53,6 +53,8 @@ export interface Rollout {
   renew: number | null;
   /** the instances that a repair is about */
   sick: Sick[];
+  /** a data volume that is made what it was, while no instance has it; left out: none */
+  revert?: { volume: string; snapshot: string } | undefined;
   /** further revisions that instances may be of: those of rollouts that this one took over from */
   among: number[];
   /** the gates that it has come to in its present direction, by their keys */

@@ -6,7 +6,7 @@ import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
-import { proofs } from '../domain/revision.ts';
+import { dataOf, proofs } from '../domain/revision.ts';
 import {
   endsAll,
   goal,
@@ -21,8 +21,10 @@ import type { Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
+import type { Teller } from '../probe/port.ts';
 import type { Left, RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
+import { prepareData } from './data.ts';
 import { findEvidence } from './evidence.ts';
 import { execute, type Task } from './executors.ts';
 import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.ts';
@@ -39,6 +41,8 @@ const MOST_ATTEMPTS = 5;
 /** How many instances may go by themselves on the way back: more means that the revision does not live here any more. */
 const MOST_LOST = 5;
 
+const DATA_GATE = 'data';
+
 /** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
 const BLIND_FOR = 10_000;
 
@@ -47,6 +51,7 @@ export interface EngineParts extends Senses {
   clock: Clock;
   strategyOf: (name: StrategyName) => Promise<Strategy>;
   hooks: HookRunner;
+  tell: Teller;
   measures: Measures;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
@@ -142,9 +147,37 @@ class Run {
 
   async #goOn(): Promise<void> {
     if (this.#rollout.direction === 'forward' && !this.#isPassed(hookGate('pre-rollout'))) return;
+    if (this.#rollout.direction === 'forward' && !(await this.#prepareData())) return;
     if (!this.#fronted) await this.#front();
     const pool = await this.#see();
     if (this.#failure === null && pool) await this.#decide(pool, this.#parts.clock.now());
+  }
+
+  #hasData(): boolean {
+    return candidatesOf(this.#rollout, this.#parts.store).some((revision) => dataOf(revision).length > 0);
+  }
+
+  /** Whether what happens to the disks before anything else has been done, remembered as a gate that is passed. */
+  async #prepareData(): Promise<boolean> {
+    const { gates, from, to } = this.#rollout;
+    if (gates[DATA_GATE]) return true;
+    // Most services have none: nothing is to be remembered of them.
+    if (!this.#hasData()) return true;
+    const now = this.#parts.clock.now();
+    const [before, after] = [from, to].map(({ revision }) =>
+      revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
+    );
+    try {
+      const happened = await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null);
+      this.#remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
+      for (const each of happened) this.#journal(each);
+      this.#save();
+      return true;
+    } catch (error) {
+      this.#fail(error, null);
+      this.#changed.raise();
+      return false;
+    }
   }
 
   /** Obeys what people have told the rollout since the last look. */

@@ -6,6 +6,7 @@ import { type CodeVolume, dataOf, proofs, type Revision } from '../domain/revisi
 import type { Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
+import { beforeRevert } from './data.ts';
 import type { Senses } from './observe.ts';
 
 export interface Task extends Senses {
@@ -36,8 +37,15 @@ export async function execute<K extends Action['kind']>(
 
 async function launch(
   { instance }: { instance: string },
-  { hypervisor, clock, rollout, target }: Task,
+  { hypervisor, clock, rollout, target, note }: Task,
 ): Promise<void> {
+  const { service, revert, direction } = rollout;
+  // Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone.
+  if (revert && direction === 'forward') {
+    const aside = beforeRevert(rollout.id);
+    await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
+    note({ event: 'data-reverted', ...revert, aside });
+  }
   const { image, machine, volumes, checks, data, number } = needTarget(target);
   await hypervisor.launch({
     image,
@@ -46,7 +54,7 @@ async function launch(
     checks,
     ...(data && { data }),
     id: instance,
-    service: rollout.service,
+    service,
     revision: number,
     rollout: rollout.id,
     launchedAt: clock.now(),

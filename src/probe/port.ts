@@ -13,3 +13,6 @@ export interface Questions {
 export interface Prober {
   ask(endpoint: Endpoint, questions: Questions): Promise<Answers>;
 }
+
+/** Tells an instance something by a POST, past the data plane. Throws UD_GUEST_UNHEALTHY where it does not answer well in time. */
+export type Teller = (endpoint: Endpoint, path: string, timeout: number) => Promise<void>;

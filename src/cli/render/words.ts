@@ -35,6 +35,15 @@ function tell(entry: JournalEntry): string | null {
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
     case 'data-unwritten':
       return `${entry.instance} did not power down in time and was ended: what it had not written to ${entry.volumes.join(', ')} is lost`;
+    case 'data-kept': {
+      const how =
+        typeof entry.still === 'string' ? `, though its guest did not hold still: ${entry.still}` : '';
+      return `kept the state of data volume ${entry.volume} as ${entry.snapshot}${how}`;
+    }
+    case 'data-reverted':
+      return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}`;
+    case 'data-grown':
+      return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':

@@ -59,6 +59,8 @@ export interface DataParts {
 
 /** Snapshots that were made by themselves, and go by themselves. */
 const AUTOMATIC = /^before-/;
+/** States kept by themselves that one disk has at most, whoever has reverted it how often. */
+const MOST_KEPT = 16;
 /** Kept states for which a file has to have room that grows while it is used. */
 const LIVE_STATES = 8;
 const SNAPSHOT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -195,6 +197,8 @@ export class DataDisks {
         // What they tell of the present state is nothing of the one that it becomes.
         await forgetRecords(disk, '');
         await goBackTo(disk, snapshot);
+        for (const old of await superfluous(place, MOST_KEPT, aside))
+          if (old !== snapshot) await forgetState(disk, old);
       },
     });
     await noteFacts(place, this.#parts.expectCommand);

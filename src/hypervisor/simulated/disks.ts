@@ -52,6 +52,17 @@ export class SimulatedDisks {
     return made;
   }
 
+  /** What is on a disk is not part of the model. @throws UD_UNKNOWN_SNAPSHOT */
+  revert(named: Named, snapshot: string, aside: string, at: number): void {
+    if (!this.#need(named).snapshots.some(({ name }) => name === snapshot))
+      throw new UnideployError(
+        'UD_UNKNOWN_SNAPSHOT',
+        `data volume ${named.volume} of ${named.service} has no snapshot ${snapshot}`,
+        'this was simulated',
+      );
+    this.snapshot(named, aside, Number.MAX_SAFE_INTEGER, at);
+  }
+
   forget(named: Named, snapshot: string): void {
     const disk = this.#need(named);
     disk.snapshots = disk.snapshots.filter(({ name }) => name !== snapshot);

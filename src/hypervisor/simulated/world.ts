@@ -222,7 +222,8 @@ export class SimulatedWorld {
     snapshotData: async (service, volume, snapshot, keep) =>
       this.#disks.snapshot({ service, volume }, snapshot, keep, this.#clock.now()),
     forgetData: async (service, volume, snapshot) => this.#disks.forget({ service, volume }, snapshot),
-    revertData: async () => {},
+    revertData: async (service, volume, snapshot, aside) =>
+      this.#disks.revert({ service, volume }, snapshot, aside, this.#clock.now()),
     growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
     copyData: async (service, volume, order) => {
       await order.around(() => this.#clock.sleep(this.#costs.attach));

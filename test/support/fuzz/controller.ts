@@ -48,6 +48,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     clock: systemClock,
     strategyOf,
     // what a fuzzer makes up is not to be run
+    tell: async () => {},
     hooks: { run: async () => {} },
     measures: { open: async () => Promise.reject(new Error('nothing is measured here')) },
     onJournal,
