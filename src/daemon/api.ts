@@ -25,6 +25,7 @@ import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
 import type { Orders } from './orders.ts';
 import type { Services } from './services.ts';
+import type { VolumeCopies } from './volume-copies.ts';
 
 export interface ApiParts {
   state: string;
@@ -32,6 +33,8 @@ export interface ApiParts {
   orders: Orders;
   services: Services;
   collector: Pick<Collector, 'collect' | 'remove'>;
+  /** of data volumes */
+  copies: Pick<VolumeCopies, 'list' | 'make' | 'read' | 'remove' | 'restore'>;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -62,6 +65,7 @@ const byService = z.object({ service: z.string() });
 const byNewService = z.object({ service: messages.serviceName });
 const byData = z.object({ service: z.string(), volume: z.string() });
 const byDigest = z.object({ digest: messages.artifactDigest });
+const byCopy = z.object({ service: z.string(), volume: z.string(), copy: z.string() });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
   lines: z.coerce.number().int().min(1).max(10_000).default(100),
@@ -240,6 +244,33 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   api.delete('/services/:service/data/:volume', async (request, reply) => {
     const { service, volume } = dataOf(request);
     await deployments.removeData(service, volume);
+    return reply.code(204).send();
+  });
+
+  api.get('/services/:service/copies', (request) => parts.copies.list(serviceOf(request)));
+  api.post('/services/:service/data/:volume/copies', (request, reply) => {
+    const { service, volume } = dataOf(request);
+    const wish = checked(messages.copyRequest, request.body);
+    return jobs.answer(reply, (report, signal) => parts.copies.make(service, volume, wish, report, signal));
+  });
+  const copyOf = (request: FastifyRequest) => checked(byCopy, request.params);
+  api.get(
+    '/services/:service/data/:volume/copies/:copy',
+    { exposeHeadRoute: false },
+    async (request, reply) => {
+      const { service, volume, copy } = copyOf(request);
+      const { bytes, size } = await parts.copies.read(service, volume, copy);
+      return reply.type('application/octet-stream').header('content-length', size).send(bytes);
+    },
+  );
+  api.delete('/services/:service/data/:volume/copies/:copy', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.remove(service, volume, copy);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/copies/:copy/restore', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.restore(service, volume, copy);
     return reply.code(204).send();
   });
 

@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import pRetry from 'p-retry';
 import type { Dispatcher } from 'undici';
+import type { DataCopy } from '../domain/data-copy.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import type { Revision } from '../domain/revision.ts';
@@ -22,6 +23,7 @@ import type {
   Started,
 } from './messages.ts';
 import type { StatePaths } from './paths.ts';
+import type { CopyWish } from './volume-copies.ts';
 
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
 const ENDS_WITHIN = 45_000;
@@ -86,6 +88,15 @@ export interface Client {
    * @throws the job's error; UD_CONTROLLER_LOST when the controller, and so the job, ended before
    */
   job<R>(path: string, message: unknown, following: Following): Promise<R>;
+  /** The copies of a service's data volumes, the oldest first. */
+  dataCopies(name: string): Promise<DataCopy[]>;
+  /** See `VolumeCopies.make`: a job. */
+  copyData(name: string, volume: string, wish: CopyWish, following: Following): Promise<DataCopy>;
+  /** Writes a copy into a new file. */
+  downloadCopy(copy: Pick<DataCopy, 'service' | 'volume' | 'id'>, file: string): Promise<void>;
+  removeCopy(name: string, volume: string, id: string): Promise<void>;
+  /** See `VolumeCopies.restore`. */
+  restoreData(name: string, volume: string, id: string): Promise<void>;
   /** What nobody owns, and the controller will remove, in sentences. */
   leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
@@ -184,6 +195,24 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       const headers = { 'content-type': 'application/json' };
       const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
       return await resultOf<R>(linesOf(body), report, signal);
+    },
+    dataCopies: (name) => get(at(name, 'copies')),
+    copyData(name, volume, wish, following) {
+      return this.job(at(name, inData(volume, 'copies')), wish, following);
+    },
+    async downloadCopy({ service, volume, id }, file) {
+      const { body } = await send({ method: 'GET', path: at(service, inData(volume, `copies/${id}`)) });
+      await pipeline(body, createWriteStream(file, { flags: 'wx', mode: 0o600 }));
+    },
+    async removeCopy(name, volume, id) {
+      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}`));
+      await (await send({ method: 'DELETE', path })).body.dump();
+    },
+    async restoreData(name, volume, id) {
+      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}/restore`));
+      // The copy is read through first.
+      const headersTimeout = 0;
+      await (await send({ method: 'POST', path, headersTimeout })).body.dump();
     },
     async upgradeProxy() {
       await post('/proxy/upgrade');

@@ -152,6 +152,11 @@ export interface Hypervisor {
    * is cancelled stays, and the guest never notices. UD_UNKNOWN_VOLUME, UD_LOCKED, UD_DISK_FULL, UD_COPY_FAILED, UD_ABORTED.
    */
   copyData(service: string, volume: string, order: CopyOrder): Promise<CopyMade>;
+  /**
+   * Puts the image of a copy in the place of a data volume that no instance has; the disk that was there stays beside it until
+   * the next time. UD_DATA_IN_USE, UD_UNKNOWN_VOLUME.
+   */
+  restoreData(service: string, volume: string, file: string): Promise<void>;
   /** Removes a data volume that no instance has, and all that is kept of it, for good. */
   removeData(service: string, volume: string): Promise<void>;
   /** The last lines of the guest's console, also of a guest that was removed not long ago. */

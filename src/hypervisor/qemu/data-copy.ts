@@ -1,4 +1,4 @@
-import { constants, copyFile, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, constants, copyFile, link, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { outsideFile, qcow2Facts } from '../../artifact/qcow2.ts';
 import { type Users, userFor } from '../../confinement.ts';
@@ -35,7 +35,7 @@ interface Running {
 }
 
 /** What the records are called that unideploy keeps on a disk: of what has changed since the copy of that id began. */
-export function recordOf(copy: string): string {
+function recordOf(copy: string): string {
   return `${RECORD}${copy}`;
 }
 const RECORD = 'unideploy-';
@@ -45,6 +45,9 @@ function jobOf(copy: string): string {
   return `copy-${copy}`;
 }
 const OURS = /^copy-/;
+
+/** The disk that was there before a copy came into its place. */
+const REPLACED = 'replaced.qcow2';
 
 /** Where QEMU writes a copy, seen from its run directory: it can put no other file in its place. */
 const FOLDER = 'copies';
@@ -80,6 +83,33 @@ export class DataCopies {
       throw cut.signal.aborted ? cutShort(place) : error;
     } finally {
       this.#running.delete(place.folder);
+    }
+  }
+
+  /** See `Hypervisor.restoreData`. */
+  async restore(service: string, name: string, file: string): Promise<void> {
+    const { disks, expectCommand, state } = this.#parts;
+    const place = dataPlace(state, service, name);
+    await this.cut(place);
+    const fresh = join(place.folder, 'restored.new');
+    try {
+      await disks.whileDetached(place, async (disk) => {
+        expectCommand();
+        await rm(fresh, { force: true });
+        await copyFile(file, fresh, constants.COPYFILE_FICLONE);
+        await chmod(fresh, 0o600);
+        await ownBy(fresh, disk.user);
+        const { damage } = await checkDisk({ ...disk, file: 'restored.new' });
+        if (damage !== null) throw wrong(`it ${damage}`);
+        await ownBy(fresh, null);
+        expectCommand();
+        await rm(join(place.folder, REPLACED), { force: true });
+        await link(place.disk, join(place.folder, REPLACED));
+        await moved(fresh, place.disk);
+        await rm(join(place.folder, 'volume.json'), { force: true });
+      });
+    } finally {
+      await rm(fresh, { force: true });
     }
   }
 

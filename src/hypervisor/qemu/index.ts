@@ -300,6 +300,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
     copyData: (service, volume, order) => copies.copy(service, volume, order),
+    restoreData: (service, volume, file) => copies.restore(service, volume, file),
     removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {

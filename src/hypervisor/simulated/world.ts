@@ -229,6 +229,7 @@ export class SimulatedWorld {
       await order.around(() => this.#clock.sleep(this.#costs.attach));
       return this.#disks.copied({ service, volume }, order);
     },
+    restoreData: async () => {},
     removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},

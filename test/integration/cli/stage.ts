@@ -17,6 +17,7 @@ import { statePaths } from '../../../src/daemon/paths.ts';
 import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
+import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
 import type { Happening } from '../../../src/domain/journal.ts';
 import type { Rollout, Verdict } from '../../../src/domain/rollout.ts';
 import { Routing } from '../../../src/engine/routing.ts';
@@ -78,6 +79,7 @@ export async function openStage() {
     orders,
     services,
     collector,
+    copies: new VolumeCopies(paths.dataCopies, { ...parts, store, hypervisor: sim.world.hypervisor }),
     store,
     artifacts,
     hypervisor: sim.world.hypervisor,

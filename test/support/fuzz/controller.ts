@@ -11,6 +11,7 @@ import { Runs } from '../../../src/daemon/runs.ts';
 import { Services } from '../../../src/daemon/services.ts';
 import { strategyOf } from '../../../src/daemon/strategy-of.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
+import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
 import type { EngineParts } from '../../../src/engine/engine.ts';
 import { Monitor } from '../../../src/engine/monitor.ts';
 import { Routing } from '../../../src/engine/routing.ts';
@@ -74,6 +75,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     orders,
     services,
     collector: new Collector({ store, artifacts, hypervisor, clock: systemClock }),
+    copies: new VolumeCopies(join(folder, 'copies'), { ...parts, store }),
     store,
     artifacts,
     hypervisor,
