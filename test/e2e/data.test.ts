@@ -140,6 +140,31 @@ describe('QEMU killed in the midst of writes', () => {
   });
 });
 
+describe('QEMU that stands still', () => {
+  it('is ended before its successor has the disk, and the journal says what that may have cost', async () => {
+    const writer = startWriter(url);
+    await writer.more(20);
+    const [[victim, pid] = []] = Object.entries(await place.guestPids());
+    end(pid ?? 0, 'SIGSTOP');
+    await eventually(
+      'another instance serves',
+      async () => {
+        const { instances } = await place.status();
+        return instances.some(
+          ({ id, weight, health }) => id !== victim && weight > 0 && health === 'healthy',
+        );
+      },
+      90_000,
+    );
+    await writer.more(20);
+    await writer.stop();
+    expect(lostFrom(await logOf(url), writer)).toEqual([]);
+    const { stdout } = await place.cli(['audit', '--json']);
+    expect(stdout).toContain('"data-unwritten"');
+    expect(stdout).not.toContain('UD_DATA_IN_USE');
+  });
+});
+
 describe('a service that is taken down', () => {
   it('leaves its data, which only an explicit word removes', async () => {
     const log = await logOf(url);
