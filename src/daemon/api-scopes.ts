@@ -35,7 +35,7 @@ const NEEDED: Readonly<Record<string, Scope>> = {
   'POST /services/:service/data/:volume/forget': 'admin',
   'POST /services/:service/data/:volume/revert': 'admin',
   'POST /services/:service/data/:volume/grow': 'deploy',
-  'DELETE /services/:service/data/:volume': 'admin',
+  'POST /services/:service/data/:volume/remove': 'admin',
   'GET /services/:service/copies': 'read',
   'POST /services/:service/data/:volume/copies': 'deploy',
   'GET /services/:service/data/:volume/copies/:copy': 'admin',

@@ -224,7 +224,8 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   const dataOf = (request: FastifyRequest) => checked(byData, request.params);
   api.post('/services/:service/data/:volume/snapshot', (request) => {
     const { service, volume } = dataOf(request);
-    return deployments.snapshotData(service, volume, checked(messages.keepRequest, request.body).snapshot);
+    const { snapshot, performer } = checked(messages.keepRequest, request.body);
+    return deployments.snapshotData(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/revert', (request) => {
     const { service, volume } = dataOf(request);
@@ -233,17 +234,19 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   });
   api.post('/services/:service/data/:volume/forget', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await hypervisor.forgetData(service, volume, checked(messages.snapshotRequest, request.body).snapshot);
+    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    await deployments.forgetData(service, volume, snapshot, performer);
     return reply.code(204).send();
   });
   api.post('/services/:service/data/:volume/grow', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await deployments.growData(service, volume, checked(messages.growRequest, request.body).size);
+    const { size, performer } = checked(messages.growRequest, request.body);
+    await deployments.growData(service, volume, size, performer);
     return reply.code(204).send();
   });
-  api.delete('/services/:service/data/:volume', async (request, reply) => {
+  api.post('/services/:service/data/:volume/remove', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await deployments.removeData(service, volume);
+    await deployments.removeData(service, volume, checked(messages.performed, request.body).performer);
     return reply.code(204).send();
   });
 

@@ -60,7 +60,7 @@ export interface Client {
   forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void>;
   revertData(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted>;
   growData(name: string, volume: string, size: number, performer: string): Promise<void>;
-  removeData(name: string, volume: string): Promise<void>;
+  removeData(name: string, volume: string, performer: string): Promise<void>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -161,9 +161,7 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     forgetData: (name, volume, snapshot, performer) =>
       tell(at(name, inData(volume, 'forget')), { snapshot, performer }),
     growData: (name, volume, size, performer) => tell(at(name, inData(volume, 'grow')), { size, performer }),
-    async removeData(name, volume) {
-      await (await send({ method: 'DELETE', path: at(name, inData(volume)) })).body.dump();
-    },
+    removeData: (name, volume, performer) => tell(at(name, inData(volume, 'remove')), { performer }),
     leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
@@ -261,8 +259,8 @@ function at(service: string, what?: string): string {
   return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
 }
 
-function inData(volume: string, what?: string): string {
-  return `data/${encodeURIComponent(volume)}${what === undefined ? '' : `/${what}`}`;
+function inData(volume: string, what: string): string {
+  return `data/${encodeURIComponent(volume)}/${what}`;
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

@@ -47,13 +47,19 @@ export async function prepareData(
     const policy = wanted.get(volume);
     if (policy?.snapshot === 'before-rollout' && !rollout.revert) {
       const kept = await keepState(parts, service, policy, beforeRollout(id));
-      happened.push({ event: 'data-kept', volume, snapshot: kept.snapshot.name, still: kept.still });
+      happened.push({
+        event: 'data-kept',
+        volume,
+        snapshot: kept.snapshot.name,
+        still: kept.still,
+        by: null,
+      });
     }
     const larger = dataOf(to).find(({ name }) => name === volume)?.size ?? 0;
     const stays = from !== null && to !== null && difference(from, to) !== 'image';
     if (larger <= size || !stays) continue;
     await parts.hypervisor.growData(service, volume, larger);
-    happened.push({ event: 'data-grown', volume, from: size, to: larger });
+    happened.push({ event: 'data-grown', volume, from: size, to: larger, by: null });
   }
   return happened;
 }

@@ -44,7 +44,7 @@ async function launch(
   if (revert && direction === 'forward') {
     const aside = beforeRevert(rollout.id);
     await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
-    note({ event: 'data-reverted', ...revert, aside });
+    note({ event: 'data-reverted', ...revert, aside, by: null });
   }
   const { image, machine, volumes, checks, data, number } = needTarget(target);
   await hypervisor.launch({
