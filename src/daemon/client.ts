@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import pRetry from 'p-retry';
 import type { Dispatcher } from 'undici';
+import type { DataCopy } from '../domain/data-copy.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import type { Revision } from '../domain/revision.ts';
@@ -25,6 +26,7 @@ import type {
   Started,
 } from './messages.ts';
 import type { StatePaths } from './paths.ts';
+import type { CopyWish } from './volume-copies.ts';
 
 /** Milliseconds for the end of a controller and of its data plane, which answers its last requests for up to 30 s. */
 const ENDS_WITHIN = 45_000;
@@ -61,7 +63,7 @@ export interface Client {
   forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void>;
   revertData(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted>;
   growData(name: string, volume: string, size: number, performer: string): Promise<void>;
-  removeData(name: string, volume: string): Promise<void>;
+  removeData(name: string, volume: string, performer: string): Promise<void>;
   snapshots(name: string): Promise<ListedSnapshot[]>;
   /** See `Snapshots.create`; a job. */
   takeSnapshot(name: string, request: SnapshotRequest, following: Following): Promise<ShownSnapshot>;
@@ -95,6 +97,15 @@ export interface Client {
    * @throws the job's error; UD_CONTROLLER_LOST when the controller, and so the job, ended before
    */
   job<R>(path: string, message: unknown, following: Following): Promise<R>;
+  /** The copies of a service's data volumes, the oldest first. */
+  dataCopies(name: string): Promise<DataCopy[]>;
+  /** See `VolumeCopies.make`: a job. */
+  copyData(name: string, volume: string, wish: CopyWish, following: Following): Promise<DataCopy>;
+  /** Writes a copy into a new file. */
+  downloadCopy(copy: Pick<DataCopy, 'service' | 'volume' | 'id'>, file: string): Promise<void>;
+  removeCopy(name: string, volume: string, id: string): Promise<void>;
+  /** See `VolumeCopies.restore`. */
+  restoreData(name: string, volume: string, id: string): Promise<void>;
   /** What nobody owns, and the controller will remove, in sentences. */
   leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
@@ -164,9 +175,7 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     forgetData: (name, volume, snapshot, performer) =>
       tell(at(name, inData(volume, 'forget')), { snapshot, performer }),
     growData: (name, volume, size, performer) => tell(at(name, inData(volume, 'grow')), { size, performer }),
-    async removeData(name, volume) {
-      await (await send({ method: 'DELETE', path: at(name, inData(volume)) })).body.dump();
-    },
+    removeData: (name, volume, performer) => tell(at(name, inData(volume, 'remove')), { performer }),
     snapshots: (name) => get(at(name, 'snapshots')),
     takeSnapshot: (name, message, following) => job(at(name, 'snapshots'), message, following),
     restore: (name, snapshot, replaces, performer) =>
@@ -202,6 +211,22 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       yield* linesOf(body);
     },
     job,
+    dataCopies: (name) => get(at(name, 'copies')),
+    copyData: (name, volume, wish, following) => job(at(name, inData(volume, 'copies')), wish, following),
+    async downloadCopy({ service, volume, id }, file) {
+      const { body } = await send({ method: 'GET', path: at(service, inData(volume, `copies/${id}`)) });
+      await pipeline(body, createWriteStream(file, { flags: 'wx', mode: 0o600 }));
+    },
+    async removeCopy(name, volume, id) {
+      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}`));
+      await (await send({ method: 'DELETE', path })).body.dump();
+    },
+    async restoreData(name, volume, id) {
+      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}/restore`));
+      // The copy is read through first.
+      const headersTimeout = 0;
+      await (await send({ method: 'POST', path, headersTimeout })).body.dump();
+    },
     async upgradeProxy() {
       await post('/proxy/upgrade');
     },
@@ -249,8 +274,8 @@ function at(service: string, what?: string): string {
   return `/services/${encodeURIComponent(service)}${what === undefined ? '' : `/${what}`}`;
 }
 
-function inData(volume: string, what?: string): string {
-  return `data/${encodeURIComponent(volume)}${what === undefined ? '' : `/${what}`}`;
+function inData(volume: string, what: string): string {
+  return `data/${encodeURIComponent(volume)}/${what}`;
 }
 
 function snapshotAt(service: string, snapshot: string): string {

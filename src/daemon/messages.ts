@@ -132,6 +132,12 @@ export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
 export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
 /** `unusedFor`: ms that an artifact must not have been asked for; `dryRun`: nothing is removed */
+/** A copy of a data volume that is to be made; bytes a second, 0: as many as there can be. */
+export const copyRequest = z.object({
+  full: z.boolean(),
+  rate: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+});
+
 export const collectRequest = z.strictObject({
   unusedFor: z
     .int()

@@ -29,6 +29,8 @@ export interface StatePaths {
   builds: string;
   /** of whole instances */
   snapshots: string;
+  /** copies of data volumes */
+  dataCopies: string;
   /** a file for each token of the remote API */
   tokens: string;
   /** the name of the data plane's engine; missing: embedded */
@@ -66,6 +68,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     artifacts: join(base, 'artifacts'),
     builds: join(base, 'builds'),
     snapshots: join(base, 'snapshots'),
+    dataCopies: join(base, 'copies'),
     tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),

@@ -68,7 +68,7 @@ async function revertData({ hypervisor, rollout, note }: Task): Promise<void> {
   if (!revert || direction === 'back') return;
   const aside = beforeRevert(rollout.id);
   await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
-  note({ event: 'data-reverted', ...revert, aside });
+  note({ event: 'data-reverted', ...revert, aside, by: null });
 }
 
 /** How many instances of the target are to be started yet. */

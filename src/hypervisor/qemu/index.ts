@@ -14,6 +14,7 @@ import { commandOf } from './command.ts';
 import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
+import { DataCopies } from './data-copy.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -111,7 +112,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
     const machine =
-      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
+      machines.get(spec.id) ??
+      new Machine(spec, directory, commandOf(fence, directory), changed, (opened, session) => {
+        if (dataOf(opened.spec).length > 0) void copies.sweep(opened, session).catch(() => {});
+      });
     machines.set(spec.id, machine);
     return machine;
   }
@@ -160,8 +164,9 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     });
   }
 
-  const disks = new DataDisks({
+  const disks: DataDisks = new DataDisks({
     ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    cutCopy: (place) => copies.cut(place),
     isLaunching: (id) => machines.get(id)?.launching === true,
     withMonitor: async (id, act) => {
       const machine = await need(id);
@@ -196,6 +201,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
     }
   }
+
+  const copies = new DataCopies({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    ...{ machine: need, disks },
+  });
 
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started, or one
@@ -377,6 +387,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
+    copyData: (service, volume, order) => copies.copy(service, volume, order),
+    restoreData: (service, volume, file) => copies.restore(service, volume, file),
     removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {

@@ -1,6 +1,6 @@
 import { dataOf } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
-import type { DataSnapshot, DataVolumeState, InstanceSpec } from '../port.ts';
+import type { CopyMade, CopyOrder, DataSnapshot, DataVolumeState, InstanceSpec } from '../port.ts';
 
 interface Disk {
   service: string;
@@ -71,6 +71,15 @@ export class SimulatedDisks {
   grow(named: Named, size: number): void {
     const disk = this.#need(named);
     disk.size = Math.max(disk.size, size);
+  }
+
+  /** A model has no bytes: its copy is the record of one. */
+  copied(named: Named, { report, signal }: CopyOrder): CopyMade {
+    const { size, holder } = this.#need(named);
+    if (signal.aborted)
+      throw new UnideployError('UD_ABORTED', 'the copy was cancelled', 'this was simulated');
+    report({ done: size, total: size });
+    return { instance: holder, revision: null, size, copied: size, on: null, why: 'this was simulated' };
   }
 
   remove({ service, volume }: Named): void {
