@@ -70,7 +70,7 @@ function usefulness(instance: ObservedInstance, { target }: RolloutView): number
 
 function mustGoFirst(pool: ObservedPool, rollout: RolloutView): boolean {
   if (pool.instances.some((i) => isFresh(i, rollout))) return false;
-  if (rollout.policy.strategy === 'recreate') return true;
+  if (rollout.policy.strategy === 'recreate' || rollout.exclusive) return true;
   const alive = pool.instances.filter(({ state }) => state !== 'stopped').length;
   return alive >= rollout.replicas + bounds(rollout.policy, rollout.replicas).surge;
 }

@@ -200,7 +200,7 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   );
   api.post('/services/:service/snapshots', (request, reply) => {
     const service = serviceOf(request);
-    const order = checked(messages.snapshotRequest, request.body);
+    const order = checked(messages.takeRequest, request.body);
     return jobs.answer(reply, (tell, signal) => parts.snapshots.create(service, order, tell, signal));
   });
   api.post('/services/:service/snapshots/:snapshot/restore', (request) => {

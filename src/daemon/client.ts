@@ -22,8 +22,8 @@ import type {
   Reverted,
   ShownService,
   ShownSnapshot,
-  SnapshotRequest,
   Started,
+  TakeRequest,
 } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 import type { CopyWish } from './volume-copies.ts';
@@ -66,7 +66,7 @@ export interface Client {
   removeData(name: string, volume: string, performer: string): Promise<void>;
   snapshots(name: string): Promise<ListedSnapshot[]>;
   /** See `Snapshots.create`; a job. */
-  takeSnapshot(name: string, request: SnapshotRequest, following: Following): Promise<ShownSnapshot>;
+  takeSnapshot(name: string, request: TakeRequest, following: Following): Promise<ShownSnapshot>;
   /** @param replaces null: the instance that was saved */
   restore(name: string, snapshot: string, replaces: string | null, performer: string): Promise<Started>;
   removeSnapshot(name: string, snapshot: string): Promise<void>;

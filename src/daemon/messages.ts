@@ -146,12 +146,12 @@ export const collectRequest = z.strictObject({
   dryRun: z.boolean(),
 });
 /** `instance` null: the only one that there is; `memory` false: its disk alone */
-export const snapshotRequest = z.strictObject({
+export const takeRequest = z.strictObject({
   instance: z.string().min(1).max(64).nullable(),
   memory: z.boolean(),
   performer,
 });
-export type SnapshotRequest = z.infer<typeof snapshotRequest>;
+export type TakeRequest = z.infer<typeof takeRequest>;
 /** `replaces` null: the instance that was saved gives way */
 export const restoreRequest = z.strictObject({ replaces: z.string().min(1).max(64).nullable(), performer });
 

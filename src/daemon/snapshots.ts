@@ -12,7 +12,7 @@ import { UnideployError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { SnapshotCatalogue } from '../snapshots/catalogue.ts';
 import type { Store } from '../store/port.ts';
-import type { ListedSnapshot, ShownSnapshot, SnapshotRequest } from './messages.ts';
+import type { ListedSnapshot, ShownSnapshot, TakeRequest } from './messages.ts';
 
 interface SnapshotParts {
   catalogue: SnapshotCatalogue;
@@ -33,7 +33,7 @@ export class Snapshots {
   /** Saves an instance while it serves; nothing stays of one that is cancelled, or fails. */
   async create(
     service: string,
-    { instance, memory, performer }: SnapshotRequest,
+    { instance, memory, performer }: TakeRequest,
     report: (progress: Progress) => void,
     signal: AbortSignal,
   ): Promise<ShownSnapshot> {

@@ -1,5 +1,5 @@
 import { UnideployError } from '../errors.ts';
-import { canonical, type Digest, type RevisionSpec } from './revision.ts';
+import { canonical, type Digest, dataOf, type RevisionSpec } from './revision.ts';
 
 /** A file of a snapshot. */
 export interface SavedFile {
@@ -57,7 +57,11 @@ export function snapshotId(instance: string, at: number): string {
 export function mismatch(snapshot: Pick<Snapshot, 'spec'>, spec: RevisionSpec): string | null {
   const parts = ['image', 'machine', 'checks', 'volumes'] as const;
   const other = parts.find((part) => canonical(snapshot.spec[part]) !== canonical(spec[part]));
-  return other ? WORDS[other] : null;
+  if (other) return WORDS[other];
+  // Their content is no part of a snapshot, and a disk grows while it is used.
+  const disks = (of: RevisionSpec) =>
+    canonical(dataOf(of).map(({ name, filesystem }) => ({ name, filesystem })));
+  return disks(snapshot.spec) === disks(spec) ? null : 'other data volumes';
 }
 
 const WORDS = {

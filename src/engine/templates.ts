@@ -55,6 +55,16 @@ export class Templates {
     await hypervisor.launch({ ...spec, launchedAt: clock.now() });
   }
 
+  /**
+   * Has an instance go on from its snapshot. One that can be told who it is is told: the guest that was saved may run yet, or be
+   * restored once more.
+   */
+  async restore(spec: InstanceSpec, health: HealthPolicy): Promise<void> {
+    await this.#parts.hypervisor.launch(spec, {
+      wake: ({ endpoint, mac }) => this.#wake(spec, endpoint, mac, health),
+    });
+  }
+
   /** The key of a template that is there; null: it has to boot. */
   async #templateFor(spec: InstanceSpec, launch: Launch): Promise<string | null> {
     // A disk that is written to has moved on when a copy wakes.

@@ -112,9 +112,10 @@ export interface Template {
   bytes: number;
 }
 
-/** How a machine is started from a template. */
+/** How a machine is started that is another one's twin at first. */
 export interface Copying {
-  key: string;
+  /** of the template that it is a copy of; left out: it goes on from its spec's snapshot */
+  key?: string;
   /**
    * Tells the guest, which runs by now, who it is; until that it is its parent's twin, and nobody is shown it. What it
    * rejects with the launch rejects with.

@@ -34,16 +34,7 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
-import {
-  goOn,
-  inheritVolumes,
-  isHalfRestored,
-  placeDisk,
-  type Restorable,
-  restorable,
-  saveMachine,
-  waitingFor,
-} from './snapshot.ts';
+import { goOn, inheritVolumes, placeDisk, restorable, saveMachine, waitingFor } from './snapshot.ts';
 import { type Start, templatesOf } from './templates.ts';
 import { needTools, qemuVersion, versionOf } from './tools.ts';
 
@@ -129,11 +120,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     await needTools(qemu, ...CONFINING);
     const accel = await accelOf(spec);
     const user = await userOf(directory);
+    const { from = null, ...facts } = start;
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
-    const from = await restorable(spec, snapshots, {
-      accel: async () => accel,
-      version: async () => versionOf(await qemuVersion(qemu)),
-    });
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
     await disks.lend(spec, directory, user);
@@ -144,24 +132,12 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, start.ledger);
-    const waiting = from ? await waitingFor(machine, user, from) : start;
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...waiting })];
-    const groups = [...(user?.groups ?? []), ...(start.groups ?? [])];
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
+    const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
     const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
-    if (from) await restored(machine, from);
-  }
-
-  /** One that cannot go on from what was saved is of no use to anybody. */
-  async function restored(machine: Machine, from: Restorable): Promise<void> {
-    await goOn(machine, from).catch(async (error: unknown) => {
-      const { directory, expectCommand } = machine;
-      await stopProcess(directory, null, { graceMs: 0, expectCommand });
-      machine.disconnect();
-      throw error;
-    });
   }
 
   const disks: DataDisks = new DataDisks({
@@ -182,13 +158,35 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
   const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
 
-  /** Starts a copy and has it woken. What does not come to that is taken away: a twin must never serve. */
-  async function copy(machine: Machine, { key, wake }: Copying): Promise<void> {
+  /** Starts a machine as a copy, or from its snapshot, or has it boot. */
+  async function start(
+    machine: Machine,
+    { key, wake = async () => {} }: Partial<Copying> = {},
+  ): Promise<void> {
+    if (key !== undefined) return await woken(machine, wake, () => templates.start(machine, key));
+    const { spec, directory } = machine;
+    const from = await restorable(spec, snapshots, {
+      accel: () => accelOf(spec),
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
+    if (from === null) return await boot(machine);
+    if (from.snapshot.memory === null) return await boot(machine, { from });
+    await woken(machine, wake, async () => {
+      await boot(machine, { from, ...(await waitingFor(machine, await userOf(directory), from)) });
+      await goOn(machine, from);
+    });
+  }
+
+  /**
+   * Starts what is another guest's twin until it is told who it is. What does not come to that is taken away: a twin must never
+   * serve.
+   */
+  async function woken(machine: Machine, wake: Copying['wake'], begin: () => Promise<void>): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     try {
       expectCommand();
       await writeFile(directory.unwoken, '');
-      await templates.start(machine, key);
+      await begin();
       const { endpoint } = machine;
       if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
       await wake({ endpoint, mac: macOf(spec.id) });
@@ -208,21 +206,17 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   });
 
   /**
-   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started, or one
-   * that waits for a saved memory. It is no machine that has stopped: no guest ever ran there. Nor is a copy of a template
-   * that was not woken: nobody knows it from its twins.
+   * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
+   * woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
     await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
       if (existsSync(directory.unwoken)) await templates.discard(directory);
-      const halfRestored = isHalfRestored(directory);
-      if (!halfRestored && (existsSync(directory.log) || livingPid(directory) !== null)) continue;
-      const expectCommand = commandOf(fence, directory);
-      expectCommand();
-      if (halfRestored) await stopProcess(directory, null, { graceMs: 0, expectCommand });
-      expectCommand();
+      if (existsSync(directory.log) || livingPid(directory) !== null) continue;
+      commandOf(fence, directory)();
       await rm(directory.path, { recursive: true, force: true });
     }
   }
@@ -279,7 +273,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.launching = true;
         try {
           await createRunDirectory(directory, spec, await userOf(directory));
-          await (copying === undefined ? boot(machine) : copy(machine, copying));
+          await start(machine, copying);
         } finally {
           machine.launching = false;
         }

@@ -32,12 +32,10 @@ export interface RunDirectory {
   root: string;
   /** there: the machine is frozen */
   frozen: string;
-  /** there: it is the copy of another guest, and does not know it yet */
-  unwoken: string;
   /** there: the guest stands still while it is being saved, and is to go on */
   saving: string;
-  /** there: it was started to go on from what was saved, and has not yet */
-  restoring: string;
+  /** there: it is the twin of another guest, or is to be, and does not know it yet */
+  unwoken: string;
   /** the guest's memory while it is written */
   memory: string;
   /** the guest's memory itself, where it is kept in a file */
@@ -78,9 +76,8 @@ export function runDirectory(state: string, id: string): RunDirectory {
     endpoint: join(path, 'endpoint.json'),
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
-    unwoken: join(path, 'unwoken'),
     saving: join(path, 'saving'),
-    restoring: join(path, 'restoring'),
+    unwoken: join(path, 'unwoken'),
     memory: join(path, written.memory),
     ram: join(path, written.ram),
     incoming: join(path, written.incoming),

@@ -1,8 +1,8 @@
-import { constants, existsSync } from 'node:fs';
-import { chown, copyFile, open, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chown, copyFile, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { User } from '../../confinement.ts';
-import { type CodeVolume, dataOf } from '../../domain/revision.ts';
+import { type CodeVolume, dataOf, type RevisionSpec } from '../../domain/revision.ts';
 import { expectMatch, refusedSnapshot, type SavedMachine, type Snapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SNAPSHOT_FILES, type SnapshotCatalogue } from '../../snapshots/catalogue.ts';
@@ -98,7 +98,7 @@ async function expectSavable({ spec }: Machine, session: QmpSession, memory: boo
       `${spec.id} has no root disk, so without its memory there is nothing to save`,
       'take a snapshot with its memory: leave --disk-only out',
     );
-  const data = dataOf(spec).map(({ name }) => name);
+  const data = namesOfData(spec);
   if (memory && data.length > 0)
     throw refusedSnapshot(
       `${spec.id} has the data volume ${data.join(', ')}, which goes on without its memory`,
@@ -134,9 +134,9 @@ async function factsOf(
     isOnKvm(session),
     hasMemoryObject(session, 'ram'),
   ]);
-  const { image, machine, checks } = spec;
+  const { image, machine, checks, data } = spec;
   return {
-    spec: { image, machine, checks, volumes, ...(spec.data && { data: spec.data }) },
+    spec: { image, machine, checks, volumes, ...(data && { data }) },
     attachments: attached.map(({ number, name, digest }) => ({ number, name, digest })),
     nextAttachment: await nextNumber(directory),
     qemu,
@@ -147,6 +147,10 @@ async function factsOf(
 
 function expectGoingOn(signal: AbortSignal): void {
   if (signal.aborted) throw new UnideployError('UD_ABORTED', 'the snapshot was cancelled', 'take it again');
+}
+
+function namesOfData(spec: RevisionSpec): string[] {
+  return dataOf(spec).map(({ name }) => name);
 }
 
 /** What a machine goes on from. */
@@ -175,7 +179,7 @@ export async function restorable(
         `snapshot ${snapshot.id} has the memory of a guest of ${before}, and this is ${now}`,
         'restore it where it was taken, or take one with --disk-only before the next upgrade',
       );
-    const data = dataOf(spec).map(({ name }) => name);
+    const data = namesOfData(spec);
     if (data.length > 0)
       throw refusedSnapshot(
         `snapshot ${snapshot.id} has the memory of a guest whose data volume ${data.join(', ')} has gone on since`,
@@ -217,7 +221,6 @@ export async function waitingFor(
   { snapshot }: Restorable,
 ): Promise<Pick<LaunchFacts, 'incoming' | 'ram'>> {
   if (snapshot.memory === null) return {};
-  await writeFile(directory.restoring, '', { mode: 0o600 });
   if (snapshot.ram === 'own') return { incoming: true };
   // By the name of its memory QEMU knows where the saved one goes; the file itself stays empty.
   await rm(directory.ram, { force: true });
@@ -235,13 +238,5 @@ export async function goOn(machine: Machine, { snapshot, catalogue }: Restorable
     ramInFile: false,
     deadlineMs: deadlineOf(machine.spec.machine),
   });
-  const session = await machine.connect();
-  await resumeGuest(session);
-  machine.expectCommand();
-  await rm(machine.directory.restoring, { force: true });
-}
-
-/** Whether a machine was to go on from what was saved, and whoever saw to that has died. */
-export function isHalfRestored({ restoring }: Machine['directory']): boolean {
-  return existsSync(restoring);
+  await resumeGuest(await machine.connect());
 }

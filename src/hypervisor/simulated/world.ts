@@ -30,26 +30,15 @@ export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' 
 export interface Costs {
   spawn: number;
   boot: number;
-  /** from the spawn of a copy until it answers */
+  /** from the spawn of a copy, or of one that goes on from its snapshot, until it answers */
   copy: number;
-  /** from its process to its answers, where it goes on from its memory */
-  resume: number;
   attach: number;
   detach: number;
   save: number;
   stop: number;
 }
 
-const COSTS: Costs = {
-  spawn: 50,
-  boot: 3000,
-  copy: 100,
-  resume: 200,
-  attach: 60,
-  detach: 50,
-  save: 200,
-  stop: 100,
-};
+const COSTS: Costs = { spawn: 50, boot: 3000, copy: 100, attach: 60, detach: 50, save: 200, stop: 100 };
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
@@ -85,8 +74,8 @@ export class SimulatedWorld {
   readonly #guests = new Map<string, Guest>();
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
-  readonly #disks = new SimulatedDisks();
   readonly #known = new Map<string, CodeVolume>();
+  readonly #disks = new SimulatedDisks();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #templates = new Map<string, Template>();
   #added = 0;
@@ -207,8 +196,7 @@ export class SimulatedWorld {
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
       // Its controller may have been killed meanwhile, and followed by another one.
       this.#disks.expectToHold(spec);
-      const bootedAt =
-        this.#clock.now() + (spec.snapshot === undefined ? this.#costs.boot : this.#costs.resume);
+      const bootedAt = this.#clock.now() + this.#costs.boot;
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
       if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
@@ -338,13 +326,14 @@ export class SimulatedWorld {
   };
 
   async #copy(spec: InstanceSpec, { key, wake }: Copying, incident: Incident | null): Promise<void> {
-    if (incident === 'copy-rejected' || !this.#templates.has(key))
-      throw failure('UD_TEMPLATE', `template ${key} does not load`);
+    const what = key === undefined ? `snapshot ${spec.snapshot}` : `template ${key}`;
+    if (incident === 'copy-rejected' || (key !== undefined && !this.#templates.has(key)))
+      throw failure('UD_TEMPLATE', `${what} does not load`);
     const guest = this.#add(spec, [...spec.volumes], this.#clock.now() + this.#costs.copy, true, incident);
     guest.hidden = true;
     try {
       await wake({ endpoint: { host: 'simulated', port: guest.port }, mac: `simulated ${spec.id}` });
-      if (!guest.spoken && spec.machine.wake !== 'none')
+      if (!guest.spoken && spec.machine.wake !== undefined && spec.machine.wake !== 'none')
         throw failure('UD_TEMPLATE', `${spec.id} was not woken`);
     } catch (error) {
       this.#guests.delete(spec.id);

@@ -208,7 +208,7 @@ describe('a snapshot that is not finished', () => {
     await end('site-6-1');
     await hypervisor.launch({ ...here.spec('site-6-2', { volumes: [one] }), snapshot: snapshot.id });
     await hypervisor.close();
-    await writeFile(join(here.state, 'run/site-6-2/restoring'), '');
+    await writeFile(join(here.state, 'run/site-6-2/unwoken'), '');
     hypervisor = here.hypervisor();
     expect((await hypervisor.list()).map(({ spec }) => spec.id)).not.toContain('site-6-2');
   });

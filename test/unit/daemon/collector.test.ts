@@ -47,17 +47,14 @@ async function scene(revisions: number) {
     templates: async () => [...templates.values()],
     removeTemplate: async (key: string) => void templates.delete(key),
   };
-  const snapshots: Pick<Snapshot, 'id' | 'spec'>[] = [];
-  const collector = new Collector({
-    ...{ store, artifacts, clock },
-    hypervisor,
-    snapshots: { all: async () => snapshots },
-  });
+  const held: Pick<Snapshot, 'id' | 'spec'>[] = [];
+  const snapshots = { all: async () => held };
+  const collector = new Collector({ store, artifacts, hypervisor, snapshots, clock });
   return {
     store,
     artifacts,
     collector,
-    snapshots,
+    held,
     put,
     templates,
     early: () => {
@@ -126,13 +123,13 @@ describe('the collection of artifacts', () => {
   });
 
   it('leaves what a snapshot needs, for as long as there is the snapshot', async () => {
-    const { collector, store, snapshots, kept } = await scene(4);
+    const { collector, store, held, kept } = await scene(4);
     const spec = store.revision('site', 1) as Revision;
-    snapshots.push({ id: 'site-1-1-then', spec });
+    held.push({ id: 'site-1-1-then', spec });
     const { kept: stays } = await collector.collect(ASKED_FOR, false);
     expect(stays.map(({ reason }) => reason)).toContain('of snapshot site-1-1-then');
     expect([await kept(1), await kept(2)]).toEqual([true, false]);
-    snapshots.pop();
+    held.pop();
     await collector.collect(ASKED_FOR, false);
     expect(await kept(1)).toBe(false);
   });
