@@ -51,6 +51,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     renew: null,
     sick: [],
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
+    swapped: [],
     spare: 0,
     freshId: (ordinal) => `new-${ordinal + 1}`,
     ...changes,
