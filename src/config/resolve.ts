@@ -59,6 +59,7 @@ function machineOf(guest: Declaration['guest']): Machine {
     cmdline: cmdline.filter((part) => part !== '').join(' '),
     volumes: required(guest.volumes ?? profile.volumes, 'guest.volumes'),
     swap: required(guest.swap ?? profile.swap, 'guest.swap'),
+    ...(guest.wake !== undefined && { wake: guest.wake }),
   };
 }
 

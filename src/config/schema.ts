@@ -65,6 +65,12 @@ const guest = z
         .describe(
           'overlap: the guest holds old and new volume at once; replace: the old one leaves first; linux overlap, nanos replace if left out',
         ),
+      wake: z
+        .union([z.literal('none'), httpPath], { error: 'expected an HTTP path such as /wake, or none' })
+        .optional()
+        .describe(
+          'HTTP path to which a copy of a running guest is POSTed who it is; none: nothing need be told to it; guests are never copied if left out',
+        ),
     },
     map,
   )

@@ -96,7 +96,9 @@ export class Deployments {
     );
     const table = await this.#parts.routing.status(name);
     const strategy = await this.#parts.strategyOf(opened.strategy);
-    const steps = await simulate(opened, strategy, source ? [target, source] : [target], { machines, table });
+    const templates = await this.#parts.hypervisor.templates();
+    const found = { machines, templates, table };
+    const steps = await simulate(opened, strategy, source ? [target, source] : [target], found);
     return { strategy: opened.strategy, from, to, steps, ms: duration(steps) };
   }
 

@@ -40,6 +40,7 @@ const spec = z.strictObject({
     cmdline: z.string().regex(/^[ -~]{0,2000}$/, 'expected one line of printable characters'),
     volumes: z.enum(['virtio-scsi', 'virtio-blk']),
     swap: z.enum(['overlap', 'replace']),
+    wake: z.union([z.literal('none'), path]).exactOptional(),
   }),
   volumes: z.array(
     z.strictObject({

@@ -40,6 +40,11 @@ export interface Machine {
   volumes: 'virtio-scsi' | 'virtio-blk';
   /** `overlap`: the guest holds old and new at once; `replace`: the old one leaves first */
   swap: 'overlap' | 'replace';
+  /**
+   * How a copy of a running guest is told who it is: an HTTP path that it is POSTed to, or `none` where it needs no telling.
+   * Left out: such a guest is never copied.
+   */
+  wake?: string;
 }
 
 /** How an instance is asked for its health and its revision. */

@@ -30,6 +30,7 @@ import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.t
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
+import type { Templates } from './templates.ts';
 import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
@@ -52,6 +53,7 @@ export interface EngineParts extends Senses {
   strategyOf: (name: StrategyName) => Promise<Strategy>;
   hooks: HookRunner;
   measures: Measures;
+  templates: Templates;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
   /** calls back when somebody has told a rollout something; returns the way to unsubscribe */
@@ -571,7 +573,9 @@ class Run {
   #task(): Task {
     const { store } = this.#parts;
     const volumes = candidatesOf(this.#rollout, store).flatMap((revision) => revision.volumes);
-    return { ...this.#parts, rollout: this.#rollout, target: targetOf(this.#rollout, store), volumes };
+    const target = targetOf(this.#rollout, store);
+    const tell = (happening: Happening) => this.#journal(happening);
+    return { ...this.#parts, rollout: this.#rollout, target, volumes, tell };
   }
 
   #save(): void {

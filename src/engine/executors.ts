@@ -1,14 +1,18 @@
 import type { Action } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
+import type { Happening } from '../domain/journal.ts';
 import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
 import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
-import type { Rollout } from '../domain/rollout.ts';
+import { goal, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
 import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
-import type { Senses } from './observe.ts';
+import { isOf, type Senses } from './observe.ts';
+import type { Templates } from './templates.ts';
 
 export interface Task extends Senses {
   clock: Clock;
+  templates: Templates;
+  tell: (happening: Happening) => void;
   rollout: Rollout;
   /** the revision the rollout is moving to in its present direction; null when no instance is to be left */
   target: Revision | null;
@@ -31,22 +35,37 @@ export async function execute<K extends Action['kind']>(
   await executors[action.kind as K](action, task);
 }
 
-async function launch(
-  { instance }: { instance: string },
-  { hypervisor, clock, rollout, target }: Task,
-): Promise<void> {
-  const { image, machine, volumes, checks, number } = needTarget(target);
-  await hypervisor.launch({
-    image,
-    machine,
-    volumes,
-    checks,
-    id: instance,
-    service: rollout.service,
-    revision: number,
-    rollout: rollout.id,
-    launchedAt: clock.now(),
-  });
+async function launch({ instance }: { instance: string }, task: Task): Promise<void> {
+  const { templates, clock, rollout, tell } = task;
+  const target = needTarget(task.target);
+  const { image, machine, volumes, checks, number } = target;
+  const several = machine.wake !== undefined && (await missing(target, task)) > 1;
+  await templates.launch(
+    {
+      image,
+      machine,
+      volumes,
+      checks,
+      id: instance,
+      service: rollout.service,
+      revision: number,
+      rollout: rollout.id,
+      launchedAt: clock.now(),
+    },
+    { rollout: rollout.id, health: rollout.health, several, tell },
+  );
+}
+
+/** How many instances of the target are to be started yet. */
+async function missing(target: Revision, { hypervisor, rollout }: Task): Promise<number> {
+  const machines = await hypervisor.list();
+  const there = machines.filter(
+    (machine) =>
+      machine.spec.service === rollout.service &&
+      (machine.state === 'running' || machine.state === 'starting') &&
+      isOf(machine, target),
+  );
+  return goal(rollout).replicas - there.length;
 }
 
 async function admit({ instance, weight }: { instance: string; weight: number }, task: Task): Promise<void> {

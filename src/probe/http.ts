@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'undici';
 import { type Answers, proven } from '../domain/health.ts';
 import { isHostTrouble } from '../errors.ts';
@@ -6,6 +7,9 @@ import type { Prober, Questions } from './port.ts';
 
 /** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
 const LONGEST_ANSWER = 4096;
+
+/** Bytes that a copy is given: twice what Linux's generator is seeded with. */
+const ENTROPY = 64;
 
 /**
  * Asks over real HTTP. A connection for each round: the forwarder in front of a guest accepts before the guest listens
@@ -40,18 +44,27 @@ export function httpProber(): Prober {
         const health = await get(healthPath);
         return { healthy: isGood(health), summary: `${health.summary}${summary}`, bodies };
       }),
+    wake: (endpoint, { path, identity, timeout }) =>
+      onConnection(endpoint, timeout, async (ask) => {
+        const answer = await ask(path, {
+          method: 'POST',
+          body: JSON.stringify({ ...identity, entropy: randomBytes(ENTROPY).toString('hex') }),
+          headers: { 'content-type': 'application/json' },
+        });
+        return { heard: isGood(answer), summary: answer.summary };
+      }),
   };
 }
 
 async function onConnection<T>(
   { host, port }: Endpoint,
   timeout: number,
-  questions: (get: (path: string) => Promise<Answer>) => Promise<T>,
+  questions: (ask: (path: string, post?: Post) => Promise<Answer>) => Promise<T>,
 ): Promise<T> {
   const agent = new Agent({ connections: 1, pipelining: 1 });
   const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   try {
-    return await questions((path) => ask(agent, origin + path, timeout));
+    return await questions((path, post) => ask(agent, origin + path, timeout, post));
   } finally {
     void agent.destroy();
   }
@@ -67,14 +80,16 @@ interface Answer {
   summary: string;
 }
 
-async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Promise<Answer> {
+type Post = { method: 'POST'; body: string; headers: Record<string, string> };
+
+async function ask(agent: Agent, url: string, timeout: Questions['timeout'], post?: Post): Promise<Answer> {
   // Not by a signal: undici hears of it only when it has a connection, and a guest that hangs may never take one.
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeout} ms`)), timeout);
   });
   try {
-    return await Promise.race([answerOf(agent, url), late]);
+    return await Promise.race([answerOf(agent, url, post), late]);
   } catch (error) {
     if (isHostTrouble(error)) throw error;
     return { status: null, body: '', summary: (error as Error).message };
@@ -83,8 +98,8 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Pr
   }
 }
 
-async function answerOf(agent: Agent, url: string): Promise<Answer> {
-  const { statusCode, body } = await request(url, { dispatcher: agent });
+async function answerOf(agent: Agent, url: string, post: Post | undefined): Promise<Answer> {
+  const { statusCode, body } = await request(url, { dispatcher: agent, ...post });
   const text = await readShort(body);
   const summary = `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim();
   return { status: statusCode, body: text, summary };

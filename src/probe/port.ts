@@ -10,6 +10,22 @@ export interface Questions {
   timeout: number;
 }
 
+/** What a copy of a template is told, as JSON, with random bytes that nobody else gets: until then it is its parent's twin. */
+interface Waking {
+  /** HTTP path of the guest that takes it, by POST */
+  path: string;
+  identity: {
+    /** of the instance */
+    id: string;
+    /** for its network card */
+    mac: string;
+    /** epoch milliseconds */
+    time: number;
+  };
+  /** milliseconds */
+  timeout: number;
+}
+
 /** Asks an instance over HTTP, past the data plane. No answer is an answer; rejects only when this host cannot ask at all. */
 export interface Prober {
   ask(endpoint: Endpoint, questions: Questions): Promise<Answers>;
@@ -22,4 +38,6 @@ export interface Prober {
     proofs: Proof[],
     questions: Pick<Questions, 'healthPath' | 'timeout'>,
   ): Promise<Answers | null>;
+  /** Whether the guest has taken it, and what it answered. */
+  wake(endpoint: Endpoint, waking: Waking): Promise<{ heard: boolean; summary: string }>;
 }

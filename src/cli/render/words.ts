@@ -32,6 +32,12 @@ function tell(entry: JournalEntry): string | null {
       return `${did(entry.action, null)} (${seconds(entry.ms)})`;
     case 'action-failed':
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
+    case 'template-made':
+      return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
+    case 'copied':
+      return `${entry.instance} is a copy of template ${entry.template.slice(0, 12)}, woken and verified (${seconds(entry.ms)})`;
+    case 'template-broken':
+      return `warning: ${entry.instance} boots without a template: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':

@@ -114,10 +114,16 @@ export class Machine {
     return this.#connecting;
   }
 
+  /** Where the application is reached, once QEMU has told. */
+  get endpoint(): Endpoint | null {
+    return this.#endpoint;
+  }
+
   /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
   async observe(): Promise<VirtualMachine> {
     const { spec } = this;
     if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
+    if (existsSync(this.directory.unwoken)) return { ...UNKNOWN, spec, state: 'starting' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
     const runState = this.#isCurrent()

@@ -39,10 +39,12 @@ export interface End {
 }
 
 /** The revisions of a scene: what runs, what is rolled out, and what may supersede that. */
-export function revisionsOf({ change, swap, third }: Scene): Revision[] {
+export function revisionsOf({ change, swap, third, copies }: Scene): Revision[] {
   const second = change === 'image' ? { image: 'b', code: 'y' } : change === 'volumes' ? { code: 'y' } : {};
   const last = third.change === 'image' ? { image: 'c', code: 'z' } : { code: 'z' };
-  return [revision(1, { swap }), revision(2, { ...second, swap }), revision(3, { ...last, swap })];
+  const all = [revision(1, { swap }), revision(2, { ...second, swap }), revision(3, { ...last, swap })];
+  if (!copies) return all;
+  return all.map((each) => ({ ...each, machine: { ...each.machine, wake: '/wake' } }));
 }
 
 /** The rollout of a scene as it begins. */
