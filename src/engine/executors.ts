@@ -195,7 +195,9 @@ async function exchange(
 
   task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
-  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+  // Where requests go on meanwhile, the engine says it of all that were swapped at the same time.
+  if (action.mode === 'replace')
+    await task.routing.relabel(task.rollout.service, { [action.instance]: revision.number });
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */
