@@ -6,6 +6,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { downCommand } from './commands/down.ts';
 import { gcCommand } from './commands/gc.ts';
 import { historyCommand } from './commands/history.ts';
+import { imageCommand } from './commands/image.ts';
 import { initCommand } from './commands/init.ts';
 import { logsCommand } from './commands/logs.ts';
 import { metricsCommand } from './commands/metrics.ts';
@@ -54,6 +55,7 @@ const COMMANDS = [
   unpinCommand,
   gcCommand,
   volumeCommand,
+  imageCommand,
   metricsCommand,
   proxyCommand,
   doctorCommand,

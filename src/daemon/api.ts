@@ -15,11 +15,12 @@ import type { DataPlane } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
-import { answerErrors, notUnderstood } from './api-errors.ts';
+import { answerErrors, type Discretion, notUnderstood, toldOf } from './api-errors.ts';
 import { guard } from './api-guard.ts';
 import { scopeOf } from './api-scopes.ts';
 import type { Collector } from './collector.ts';
 import type { Deployments } from './deployments.ts';
+import { JobStreams } from './job-stream.ts';
 import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
 import type { Orders } from './orders.ts';
@@ -104,7 +105,11 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   if (remote) guard(api, remote.tokens, remote.now);
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   api.addHook('preSerialization', async (_request, _reply, payload) => veilAll(payload));
-  answerErrors(api, { log: parts.log ?? (() => {}), hidden: remote && parts.state });
+  const discretion: Discretion = { log: parts.log ?? (() => {}), hidden: remote && parts.state };
+  answerErrors(api, discretion);
+  const jobs = new JobStreams({ tell: (error) => toldOf(error, discretion), veilAll });
+  // Before the connections are cut: what the controller is asked to do ends with it, in order.
+  api.addHook('preClose', () => jobs.close());
 
   api.setNotFoundHandler(({ method, url }) => {
     throw notUnderstood(`the controller knows no ${method} ${url}`);

@@ -3,11 +3,13 @@ import { pipeline } from 'node:stream/promises';
 import pRetry from 'p-retry';
 import type { Dispatcher } from 'undici';
 import type { JournalEntry } from '../domain/journal.ts';
+import type { Progress } from '../domain/progress.ts';
 import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import type { Kept } from '../engine/data.ts';
 import { type ErrorReport, fromReport, UnideployError } from '../errors.ts';
 import type { DataVolumeState } from '../hypervisor/port.ts';
+import type { JobLine } from './job-stream.ts';
 import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } from './link.ts';
 import type {
   Collected,
@@ -27,6 +29,13 @@ const ENDS_WITHIN = 45_000;
 export interface History {
   rollouts: Rollout[];
   revisions: Revision[];
+}
+
+/** How a job is followed. */
+export interface Following {
+  report: (progress: Progress) => void;
+  /** cancels the job */
+  signal: AbortSignal;
 }
 
 /** The API as a client sees it; refusals come back as the UnideployErrors they are. */
@@ -72,6 +81,11 @@ export interface Client {
   journal(rollout: number, after: number, signal?: AbortSignal): AsyncGenerator<JournalEntry>;
   /** The last lines of an instance's console; with `follow`, and those that come, until the instance is gone. */
   console(instance: string, lines: number, follow: boolean): AsyncGenerator<string>;
+  /**
+   * Has a long job done, and resolves with its result; going away cancels it.
+   * @throws the job's error; UD_CONTROLLER_LOST when the controller, and so the job, ended before
+   */
+  job<R>(path: string, message: unknown, following: Following): Promise<R>;
   /** What nobody owns, and the controller will remove, in sentences. */
   leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
@@ -164,12 +178,38 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       const { body } = await send({ method: 'GET', path });
       yield* linesOf(body);
     },
+    async job<R>(path: string, message: unknown, { report, signal }: Following): Promise<R> {
+      const headers = { 'content-type': 'application/json' };
+      const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
+      return await resultOf<R>(linesOf(body), report, signal);
+    },
     async upgradeProxy() {
       await post('/proxy/upgrade');
     },
     metrics: async () => await (await send({ method: 'GET', path: '/metrics' })).body.text(),
     close,
   };
+}
+
+async function resultOf<R>(
+  lines: AsyncIterable<string>,
+  report: Following['report'],
+  signal: AbortSignal,
+): Promise<R> {
+  let cause: unknown;
+  try {
+    for await (const text of lines) {
+      const line = JSON.parse(text) as JobLine<R>;
+      if ('error' in line) throw fromReport(line.error);
+      if ('result' in line) return line.result;
+      report(line);
+    }
+  } catch (error) {
+    if (error instanceof UnideployError || signal.aborted) throw error;
+    cause = error;
+  }
+  const next = 'nothing half done counts: start the controller again, then the job';
+  throw new UnideployError('UD_CONTROLLER_LOST', 'the controller went away during a job', next, { cause });
 }
 
 /** What answered may be another program, or a controller of another version. */

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
@@ -10,6 +11,7 @@ import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import { Supervisor, type SupervisorParts } from '../engine/supervisor.ts';
+import { Templates } from '../engine/templates.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { exitCodeOf, isHostTrouble, report, type UnideployError } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
@@ -126,7 +128,9 @@ async function start(
   const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
   const hypervisor = fencedBy(fence, qemuHypervisor({ ...kept, fence }));
   const journaled = new EventEmitter().setMaxListeners(0);
-  const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
+  const prober = httpProber();
+  const monitor = new Monitor(hypervisor, prober, systemClock, (service) => healthOf(store, service));
+  const atOnce = 2 * availableParallelism();
   const onJournal = (rollout: number) => {
     copies.heard(rollout);
     journaled.emit('entry', rollout);
@@ -145,6 +149,7 @@ async function start(
       await httpTeller(...words);
     },
     measures: measures({ dataPlane }),
+    templates: new Templates({ hypervisor, monitor, prober, clock: systemClock, atOnce }),
     onJournal,
     onOrder: (rollout, listener) => {
       const hear = (id: number) => id === rollout && listener();

@@ -103,7 +103,9 @@ export class Deployments {
     );
     const table = await this.#parts.routing.status(name);
     const strategy = await this.#parts.strategyOf(opened.strategy);
-    const steps = await simulate(opened, strategy, source ? [target, source] : [target], { machines, table });
+    const templates = await this.#parts.hypervisor.templates();
+    const found = { machines, templates, table };
+    const steps = await simulate(opened, strategy, source ? [target, source] : [target], found);
     return { strategy: opened.strategy, from, to, steps, ms: duration(steps) };
   }
 
@@ -302,8 +304,8 @@ export class Deployments {
     if (service?.gaveUp) this.#store.putService({ ...service, gaveUp: null });
   }
 
-  #newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
-    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit };
+  #newRevision(service: string, { spec, performer, gitCommit, build = null }: DeployRequest): NewRevision {
+    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit, build };
   }
 
   #newRollout(

@@ -3,7 +3,7 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { GaveUp } from '../domain/restraint.ts';
-import type { RevisionSpec } from '../domain/revision.ts';
+import type { Build, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
@@ -40,6 +40,7 @@ const spec = z.strictObject({
     cmdline: z.string().regex(/^[ -~]{0,2000}$/, 'expected one line of printable characters'),
     volumes: z.enum(['virtio-scsi', 'virtio-blk']),
     swap: z.enum(['overlap', 'replace']),
+    wake: z.union([z.literal('none'), path]).exactOptional(),
   }),
   volumes: z.array(
     z.strictObject({
@@ -86,6 +87,12 @@ const health = z.strictObject({
   deadline: milliseconds,
 }) satisfies z.ZodType<HealthPolicy>;
 
+const build = z.strictObject({
+  log: digest,
+  command: z.string().max(10_000).nullable(),
+  environment: z.array(z.string().max(200)).max(1000),
+}) satisfies z.ZodType<Build>;
+
 const performer = z.string().min(1).max(200);
 
 export const serviceName = name;
@@ -103,6 +110,8 @@ export const deployRequest = z.strictObject({
   supervision: supervisionPolicy,
   performer,
   gitCommit: z.string().max(100).nullable(),
+  /** missing: from a command line of an earlier version */
+  build: build.nullable().optional(),
   /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */
   expect: z.number().int().min(0).nullable(),
   /** also when nothing differs from what runs: every instance is replaced */
@@ -149,7 +158,7 @@ export interface CollectedFile {
   name: string;
   /** of the disk */
   bytes: number;
-  /** `image`, `volume NAME`, `unknown` (of no revision), or `corrupt` (set aside) */
+  /** `image`, `volume NAME`, `build log`, `unknown` (of no revision), or `corrupt` (set aside) */
   what: string;
   /** the newest revision that it was an artifact of */
   of: { service: string; revision: number } | null;

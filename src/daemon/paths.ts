@@ -25,6 +25,8 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
+  /** what the last builds that were begun on this machine have said */
+  builds: string;
   /** a file for each token of the remote API */
   tokens: string;
   /** the name of the data plane's engine; missing: embedded */
@@ -60,6 +62,7 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
+    builds: join(base, 'builds'),
     tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),

@@ -31,6 +31,7 @@ import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.t
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
+import type { Templates } from './templates.ts';
 import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
@@ -53,6 +54,7 @@ export interface EngineParts extends Senses {
   hooks: HookRunner;
   tell: Teller;
   measures: Measures;
+  templates: Templates;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
   /** calls back when somebody has told a rollout something; returns the way to unsubscribe */
@@ -88,6 +90,8 @@ class Run {
   readonly #changed = new Signal();
   readonly #id: number;
   readonly #leaving: AbortSignal;
+  /** while it writes into the journal itself: what comes then is no order */
+  #writing = false;
   #rollout: Rollout;
   #gates: Gatekeeper;
   #fronted = false;
@@ -114,7 +118,14 @@ class Run {
   async toItsEnd(): Promise<Rollout> {
     const { hypervisor, monitor, onOrder } = this.#parts;
     const wake = () => this.#changed.raise();
-    const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
+    // What an instance does in the course of an action is looked at when the action ends.
+    const changed = (id: string) => {
+      if (!this.#acting.has(id)) wake();
+    };
+    const ordered = () => {
+      if (!this.#writing) wake();
+    };
+    const unsubscribe = [hypervisor.onChange(changed), monitor.onChange(changed), onOrder(this.#id, ordered)];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
@@ -561,13 +572,19 @@ class Run {
   #record(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.record(this.#rollout, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(this.#id);
+    this.#written();
   }
 
   #journal(happening: Happening): void {
     if (this.#leaving.aborted) return;
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
+    this.#written();
+  }
+
+  #written(): void {
+    this.#writing = true;
     this.#parts.onJournal(this.#id);
+    this.#writing = false;
   }
 }
 

@@ -1,6 +1,7 @@
 import { type Difference, dataOf, difference, type Revision, swapMode } from '../domain/revision.ts';
 import { goal, type Rollout } from '../domain/rollout.ts';
 import type { RolloutView } from '../domain/strategy.ts';
+import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { RolloutStore } from '../store/port.ts';
 
 type Revisions = Pick<RolloutStore, 'revision'>;
@@ -12,7 +13,7 @@ type Revisions = Pick<RolloutStore, 'revision'>;
  */
 export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
   const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
-  const { revision, replicas } = goal(rollout);
+  const { revision, replicas, traffic } = goal(rollout);
   const exclusive = candidatesOf(rollout, store).some((candidate) => dataOf(candidate).length > 0);
   return {
     target: revision,
@@ -21,7 +22,7 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     policy: exclusive ? { ...policy, maxSurge: 0, maxUnavailable: Math.max(1, replicas) } : policy,
     health,
     exclusive,
-    swap: swapMode(targetOf(rollout, store)),
+    swap: swapModeOf(targetOf(rollout, store), traffic),
     direction,
     change: changeOf(rollout, store),
     since,
@@ -33,6 +34,11 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     spare: direction === 'back' ? spare : 0,
     freshId: (ordinal) => `${service}-${id}-${launches + ordinal + 1}`,
   };
+}
+
+/** Where pages are kept whole nobody may meet a guest that serves one thing and then, without a word, another. */
+function swapModeOf(target: Revision | null, { sticky }: TrafficPolicy): RolloutView['swap'] {
+  return sticky !== null && sticky.pages > 0 ? 'replace' : swapMode(target);
 }
 
 /** The revision that it moves to in its present direction; null: no instance is to be left. */

@@ -29,7 +29,8 @@ interface Warm {
   until: number;
 }
 
-export type NewRevision = RevisionSpec & Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit'>;
+export type NewRevision = RevisionSpec &
+  Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit' | 'build'>;
 export type NewRollout = Omit<Rollout, 'id'>;
 
 /** What the engine needs of the store to bring one rollout to its end. */

@@ -228,6 +228,7 @@ function fromSpec({ service, image, machine, volumes, checks, data, launchedAt }
     createdAt: launchedAt,
     createdBy: 'recover',
     gitCommit: null,
+    build: null,
     pinned: null,
   };
 }

@@ -81,6 +81,7 @@ export function revision(
     gitCommit: null,
     stableAt: null,
     pinned: null,
+    build: null,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Measured } from '../../domain/analysis.ts';
 import type { Evidence, JournalEntry } from '../../domain/journal.ts';
+import type { Progress } from '../../domain/progress.ts';
 import type { RolloutKind } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
 import { printable } from '../../printable.ts';
@@ -47,6 +48,12 @@ function tell(entry: JournalEntry): string | null {
       return `the state ${entry.snapshot} of data volume ${entry.volume} is kept no more${byWhom(entry)}`;
     case 'data-removed':
       return `data volume ${entry.volume} was removed, with all that was kept of it${byWhom(entry)}`;
+    case 'template-made':
+      return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
+    case 'copied':
+      return `${entry.instance} is a copy of template ${entry.template.slice(0, 12)}, woken and verified (${seconds(entry.ms)})`;
+    case 'template-broken':
+      return `warning: ${entry.instance} boots without a template: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':
@@ -142,6 +149,13 @@ export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
 
 export function oneLine({ code, message, next }: ErrorReport): string {
   return printable(`${code}: ${message}. Next: ${next}`);
+}
+
+/** `copy of db: 12.0 MB of 64.0 MB (18%)` */
+export function howFar(what: string, { done, total }: Progress): string {
+  if (total === 0) return printable(what);
+  const percent = Math.floor((100 * Math.min(done, total)) / total);
+  return printable(`${what}: ${size(done)} of ${size(total)} (${percent}%)`);
 }
 
 export function size(bytes: number): string {

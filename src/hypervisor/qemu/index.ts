@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { copyFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
-import type { Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
+import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
-import { type Attachment, reserve } from './attachments.ts';
+import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
-import { commandLine } from './command-line.ts';
+import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
 import { dumpMachine } from './dumps.ts';
@@ -31,6 +31,7 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
+import { type Start, templatesOf } from './templates.ts';
 import { needTools } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
@@ -72,7 +73,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     found ??= findUsers();
     return found;
   };
-  const userOf = async (id: string) => userFor(await users(), runDirectory(state, id).path);
+  const userOf = async ({ path }: RunDirectory) => userFor(await users(), path);
 
   /** Asked once by this process; a failure is not kept. */
   const accelerators = () => {
@@ -106,11 +107,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     return (await find(id)) ?? unknown(id);
   }
 
-  async function boot(machine: Machine): Promise<void> {
+  async function boot(machine: Machine, start: Start = {}): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     await needTools(qemu, ...CONFINING);
-    const accel = await chooseAccelerator(spec.machine.accel, accelerators);
-    const user = await userOf(spec.id);
+    const accel = await accelOf(spec);
+    const user = await userOf(directory);
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
@@ -122,10 +123,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     if (disk) await createOverlay(disk);
     expectCommand();
     await clearTraces(directory);
-    const volumes: Attachment[] = [];
-    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes })];
-    const bounds = { user, limits: limitsOf(spec.machine, size, dataOf(spec)) };
+    const volumes = await numbered(machine, start.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...start })];
+    const groups = [...(user?.groups ?? []), ...(start.groups ?? [])];
+    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
@@ -144,14 +145,39 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       });
     },
   });
+  const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
+  const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
+
+  /** Starts a copy and has it woken. What does not come to that is taken away: a twin must never serve. */
+  async function copy(machine: Machine, { key, wake }: Copying): Promise<void> {
+    const { spec, directory, expectCommand } = machine;
+    try {
+      expectCommand();
+      await writeFile(directory.unwoken, '');
+      await templates.start(machine, key);
+      const { endpoint } = machine;
+      if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
+      await wake({ endpoint, mac: macOf(spec.id) });
+      expectCommand();
+      await rm(directory.unwoken);
+      machine.volumesChanged();
+    } catch (error) {
+      machine.disconnect();
+      await templates.discard(directory);
+      throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
+    }
+  }
 
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
-   * is no machine that has stopped: nothing ever ran there.
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy of a template that was not woken: nobody knows it
+   * from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
+    await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
+      if (existsSync(directory.unwoken)) await templates.discard(directory);
       if (existsSync(directory.log) || livingPid(directory) !== null) continue;
       commandOf(fence, directory)();
       await rm(directory.path, { recursive: true, force: true });
@@ -195,7 +221,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   }
 
   return {
-    async launch(spec) {
+    async launch(spec, copying) {
       await tidy();
       await forgetEarlier(spec.id);
       const directory = runDirectory(state, spec.id);
@@ -209,13 +235,28 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.spec = spec;
         machine.launching = true;
         try {
-          await createRunDirectory(directory, spec, await userOf(spec.id));
-          await boot(machine);
+          await createRunDirectory(directory, spec, await userOf(directory));
+          await (copying === undefined ? boot(machine) : copy(machine, copying));
         } finally {
           machine.launching = false;
         }
       });
     },
+
+    async templateFor(spec) {
+      await tidy();
+      const key = await templates.keyOf(spec);
+      return { key, isMade: await templates.isMade(key) };
+    },
+
+    async makeTemplate(spec, prove) {
+      await tidy();
+      await templates.make(await templates.keyOf(spec), spec, prove);
+    },
+
+    templates: () => templates.list(),
+
+    removeTemplate: (key) => templates.remove(key),
 
     async list() {
       await tidy();
@@ -314,6 +355,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       machines.clear();
     },
   };
+}
+
+/** The numbers of the volumes that the machine has from its beginning, in its run directory before anybody uses them. */
+async function numbered(machine: Machine, ledger: string | undefined): Promise<Attachment[]> {
+  const { spec, directory, expectCommand } = machine;
+  if (ledger !== undefined) {
+    expectCommand();
+    await copyFile(ledger, directory.attachments);
+    return await readAttachments(directory);
+  }
+  const volumes: Attachment[] = [];
+  for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
+  return volumes;
 }
 
 function bootedFrom({ image }: InstanceSpec): Digest[] {

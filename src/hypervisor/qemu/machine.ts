@@ -15,6 +15,8 @@ import { queue, until } from './wait.ts';
 
 /** Milliseconds a machine may keep an observer waiting. */
 const PROMPT_MS = 300;
+/** Milliseconds for which QEMU's last word on its run state counts, unless it says something: it tells of every change. */
+const STATE_COUNTS_FOR = 500;
 
 /** Events that come often and change nothing here. */
 const NOISE = new Set(['RTC_CHANGE', 'NIC_RX_FILTER_CHANGED', 'BALLOON_CHANGE', 'VSERPORT_CHANGE']);
@@ -55,6 +57,10 @@ export class Machine {
   /** counts the times they may have changed; QEMU is asked again when it is ahead of the count they were read at */
   #volumeChanges = 1;
   #volumesReadAt = 0;
+  /** QEMU's last answer, when it was asked for it, and when it last told something by itself, by performance.now() */
+  #runState: string | null = null;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #toldAt = 0;
   /** questions that were not answered promptly and still are open */
   #overdue = new Set<Promise<unknown>>();
   #announced = false;
@@ -108,13 +114,23 @@ export class Machine {
     return this.#connecting;
   }
 
+  /** Where the application is reached, once QEMU has told. */
+  get endpoint(): Endpoint | null {
+    return this.#endpoint;
+  }
+
   /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
   async observe(): Promise<VirtualMachine> {
     const { spec } = this;
     if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
+    if (existsSync(this.directory.unwoken)) return { ...UNKNOWN, spec, state: 'starting' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
-    const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look());
+    const runState = this.#isCurrent()
+      ? this.#runState
+      : this.#overdue.size > 0
+        ? null
+        : await this.#promptly(this.#look());
     this.#endpoint ??= await readEndpoint(this.directory);
     return {
       spec,
@@ -194,11 +210,24 @@ export class Machine {
     );
   }
 
+  /** Whether nothing has happened since QEMU was last asked, and that is not long ago: a hung one tells of nothing. */
+  #isCurrent(): boolean {
+    return (
+      this.#session?.open === true &&
+      this.#volumesReadAt >= this.#volumeChanges &&
+      this.#askedAt > this.#toldAt &&
+      performance.now() - this.#askedAt < STATE_COUNTS_FOR
+    );
+  }
+
   async #look(): Promise<string | null> {
     try {
       const session = await this.connect(2_000);
+      const asked = performance.now();
       const stale = this.#volumesReadAt < this.#volumeChanges;
       const [runState] = await Promise.all([queryStatus(session), stale ? this.#readVolumes(session) : null]);
+      this.#runState = runState;
+      this.#askedAt = asked;
       return runState;
     } catch {
       return null;
@@ -227,6 +256,7 @@ export class Machine {
 
   #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
+    this.#toldAt = performance.now();
     if (TELLING.has(name)) {
       const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
       this.#events = [...this.#events, word].slice(-KEPT_EVENTS);

@@ -14,6 +14,7 @@ import { systemClock } from '../../../src/daemon/system-clock.ts';
 import type { EngineParts } from '../../../src/engine/engine.ts';
 import { Monitor } from '../../../src/engine/monitor.ts';
 import { Routing } from '../../../src/engine/routing.ts';
+import { Templates } from '../../../src/engine/templates.ts';
 import { Tidier } from '../../../src/engine/tidy.ts';
 import { SimulatedWorld } from '../../../src/hypervisor/simulated/world.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
@@ -51,6 +52,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     tell: async () => {},
     hooks: { run: async () => {} },
     measures: { open: async () => Promise.reject(new Error('nothing is measured here')) },
+    templates: new Templates({ hypervisor, monitor, prober, clock: systemClock, atOnce: 4 }),
     onJournal,
     onOrder: (rollout, listener) => {
       const hear = (id: number) => id === rollout && listener();

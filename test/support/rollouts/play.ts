@@ -39,11 +39,13 @@ export interface End {
 }
 
 /** The revisions of a scene: what runs, what is rolled out, and what may supersede that. */
-export function revisionsOf({ change, swap, third, data }: Scene): Revision[] {
+export function revisionsOf({ change, swap, third, data, copies }: Scene): Revision[] {
   const second = change === 'image' ? { image: 'b', code: 'y' } : change === 'volumes' ? { code: 'y' } : {};
   const last = third.change === 'image' ? { image: 'c', code: 'z' } : { code: 'z' };
   const same = { swap, data };
-  return [revision(1, same), revision(2, { ...second, ...same }), revision(3, { ...last, ...same })];
+  const all = [revision(1, same), revision(2, { ...second, ...same }), revision(3, { ...last, ...same })];
+  if (!copies) return all;
+  return all.map((each) => ({ ...each, machine: { ...each.machine, wake: '/wake' } }));
 }
 
 /** The rollout of a scene as it begins. */

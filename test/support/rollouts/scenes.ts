@@ -27,6 +27,8 @@ export interface Scene {
   /** none: a restart */
   change: 'image' | 'volumes' | 'none';
   swap: 'overlap' | 'replace';
+  /** guests may be copies of a template */
+  copies: boolean;
   strategy: StrategyName;
   policy: RolloutPolicy;
   /** by the ordinal of the launch, over all rollouts */
@@ -56,6 +58,8 @@ const INCIDENTS: Incident[] = [
   'volume-ignored',
   'unplug-unacknowledged',
   'monitor-lost',
+  'copy-rejected',
+  'copy-asleep',
 ];
 /** What a guest can have that serves well before its volumes are touched. */
 const TROUBLES: Incident[] = ['volume-ignored', 'unplug-unacknowledged', 'monitor-lost'];
@@ -138,6 +142,7 @@ export const quiet: fc.Arbitrary<Scene> = fc
   .record({
     way,
     swap: fc.constantFrom('overlap' as const, 'replace' as const),
+    copies: fc.boolean(),
     policy,
     third: fc.record({
       change: fc.constantFrom('image' as const, 'volumes' as const),

@@ -4,7 +4,7 @@ import { digestText } from '../../../src/artifact/digest.ts';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import { ASKED_FOR, Collector } from '../../../src/daemon/collector.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
-import type { InstanceSpec, VirtualMachine } from '../../../src/hypervisor/port.ts';
+import type { InstanceSpec, Template, VirtualMachine } from '../../../src/hypervisor/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { temporaryFolder } from '../../integration/artifact/folder.ts';
 import { goalOf, POLICY, revision, rollout } from '../../support/revisions.ts';
@@ -40,12 +40,19 @@ async function scene(revisions: number) {
   const machines: VirtualMachine[] = [];
   let now = Date.now() + ASKED_FOR + 1000;
   const clock = { now: () => now, sleep: async () => {} };
-  const collector = new Collector({ store, artifacts, hypervisor: { list: async () => machines }, clock });
+  const templates = new Map<string, Template>();
+  const hypervisor = {
+    list: async () => machines,
+    templates: async () => [...templates.values()],
+    removeTemplate: async (key: string) => void templates.delete(key),
+  };
+  const collector = new Collector({ store, artifacts, hypervisor, clock });
   return {
     store,
     artifacts,
     collector,
     put,
+    templates,
     early: () => {
       now = Date.now();
     },
@@ -117,6 +124,26 @@ describe('the collection of artifacts', () => {
     store.pin('site', 1, { by: 'ana', at: 0 });
     await collector.collect(ASKED_FOR, false);
     expect(await artifacts.list()).toHaveLength(2);
+  });
+
+  it('removes the templates of revisions that are kept no more, and of services that there are none of', async () => {
+    const { collector, templates } = await scene(4);
+    const made = (key: string, revision: number, service = 'site') =>
+      templates.set(key, { key, service, revision, bytes: 1 });
+    made('old', 1);
+    made('stable', 3);
+    made('served', 4);
+    made('lost', 4, 'shop');
+    const dry = await collector.collect(ASKED_FOR, true);
+    expect([...templates.keys()]).toEqual(['old', 'stable', 'served', 'lost']);
+    const told = await collector.collect(ASKED_FOR, false);
+    expect(told).toEqual({ ...dry, dryRun: false });
+    expect(told.removed.filter(({ what }) => what === 'template').map(({ name }) => name)).toEqual([
+      'old',
+      'lost',
+    ]);
+    expect([...templates.keys()]).toEqual(['stable', 'served']);
+    expect(told.kept).toContainEqual(expect.objectContaining({ name: 'stable', reason: 'site 3: stable' }));
   });
 
   it('leaves what a rollout under way goes back to', async () => {

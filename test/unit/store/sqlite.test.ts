@@ -20,7 +20,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const TRAFFIC = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop' } };
+const TRAFFIC = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop', pages: 0 } };
 const TABLE: RoutingTable = {
   service: 'site',
   version: 7,
