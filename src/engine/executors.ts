@@ -60,7 +60,7 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
   // What takes its place on the way back boots.
   if (rollout.restore && rollout.direction === 'forward')
     return await templates.restore({ ...spec, snapshot: rollout.restore.snapshot }, rollout.health);
-  const several = machine.wake !== undefined && (await missing(target, task)) > 1;
+  const several = async () => (await missing(target, task)) > 1;
   await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
 }
 
