@@ -5,6 +5,7 @@ import { digestFile } from '../artifact/digest.ts';
 import type { Clock } from '../domain/clock.ts';
 import { copyIdAt, type DataCopy } from '../domain/data-copy.ts';
 import { type Fence, UNFENCED } from '../domain/fence.ts';
+import type { Happening } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import { type DataVolume, dataOf } from '../domain/revision.ts';
 import { type Keeping, stillMeanwhile } from '../engine/data.ts';
@@ -13,7 +14,8 @@ import { readJson, writeAtomically } from '../hypervisor/qemu/run-directory.ts';
 import type { Store } from '../store/port.ts';
 
 interface VolumeCopiesParts extends Keeping {
-  store: Pick<Store, 'service' | 'revision'>;
+  store: Pick<Store, 'service' | 'revision' | 'rollouts' | 'append'>;
+  onJournal: (rollout: number) => void;
   clock: Pick<Clock, 'now'>;
   fence?: Fence;
 }
@@ -24,6 +26,8 @@ export interface CopyWish {
   full: boolean;
   /** bytes a second; 0: as many as there can be */
   rate: number;
+  /** whose word it is */
+  performer: string;
 }
 
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
@@ -74,7 +78,7 @@ export class VolumeCopies {
   async make(
     service: string,
     volume: string,
-    { full, rate }: CopyWish,
+    { full, rate, performer }: CopyWish,
     report: (progress: Progress) => void,
     signal: AbortSignal,
   ): Promise<DataCopy> {
@@ -104,6 +108,7 @@ export class VolumeCopies {
       await rename(order.to, file);
       await writeAtomically(this.#record(folder, id), copy, () => this.#fence.check());
       await synced(folder);
+      this.#note(service, { event: 'data-copied', volume, copy: id, of: copy.on, still, by: performer });
       return copy;
     } catch (error) {
       // Also one that is whole and could not be written down: it is none.
@@ -120,21 +125,31 @@ export class VolumeCopies {
   }
 
   /** @throws UD_UNKNOWN_COPY */
-  async remove(service: string, volume: string, id: string): Promise<void> {
+  async remove(service: string, volume: string, id: string, performer: string): Promise<void> {
     const { file, record } = await this.#need(service, volume, id);
     this.#fence.check();
     await rm(record, { force: true });
     await rm(file, { force: true });
+    this.#note(service, { event: 'copy-removed', volume, copy: id, by: performer });
   }
 
   /**
    * Puts a copy in the place of a data volume that no instance has.
    * @throws UD_UNKNOWN_COPY; UD_COPY_FAILED where it is not what it was; UD_DATA_IN_USE
    */
-  async restore(service: string, volume: string, id: string): Promise<void> {
+  async restore(service: string, volume: string, id: string, performer: string): Promise<void> {
     const { file, copy } = await this.#need(service, volume, id);
     if ((await digestFile(file)) !== copy.digest) throw altered(copy);
     await this.#parts.hypervisor.restoreData(service, volume, file);
+    this.#note(service, { event: 'data-restored', volume, copy: id, by: performer });
+  }
+
+  /** In the journal of the service, which is that of its last rollout. */
+  #note(service: string, happening: Happening): void {
+    const { store, clock, onJournal } = this.#parts;
+    const id = store.rollouts(service, 1)[0]?.id ?? 0;
+    store.append({ id, service }, clock.now(), happening);
+    onJournal(id);
   }
 
   async #of(service: string, volume: string): Promise<DataCopy[]> {

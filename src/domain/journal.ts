@@ -46,6 +46,17 @@ export type Happening =
   | { event: 'data-reverted'; volume: string; snapshot: string; aside: string; by: string | null }
   /** bytes */
   | { event: 'data-grown'; volume: string; from: number; to: number; by: string | null }
+  /** `of`: the copy that it was made of, with what had changed since; null: it was made whole */
+  | {
+      event: 'data-copied';
+      volume: string;
+      copy: string;
+      of: string | null;
+      still: true | string | null;
+      by: string;
+    }
+  | { event: 'copy-removed'; volume: string; copy: string; by: string }
+  | { event: 'data-restored'; volume: string; copy: string; by: string }
   | { event: 'waiting'; reason: string }
   /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
   | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }
