@@ -85,7 +85,8 @@ export class VolumeCopies {
     const { hypervisor, clock } = this.#parts;
     const folder = this.#folder(service, volume);
     const id = copyIdAt(clock.now());
-    const base = full ? null : await this.#base(service, volume);
+    const last = (await this.#of(service, volume)).at(-1) ?? null;
+    const base = full || last === null ? null : await this.#base(last);
     this.#fence.check();
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const file = join(folder, `${id}.qcow2`);
@@ -99,10 +100,11 @@ export class VolumeCopies {
       still = begun.still;
     };
     try {
-      const order = { id, to: `${file}.new`, base, rate, around, report, signal };
+      const order = { id, to: `${file}.new`, base, last: last?.id ?? null, rate, around, report, signal };
       const made = await hypervisor.copyData(service, volume, order);
       const [digest, { blocks }] = await Promise.all([digestFile(order.to), stat(order.to)]);
       const copy: DataCopy = { id, service, volume, at, still, bytes: blocks * 512, digest, ...made };
+      if (signal.aborted) throw cancelled();
       await chmod(order.to, 0o400);
       this.#fence.check();
       await rename(order.to, file);
@@ -162,12 +164,9 @@ export class VolumeCopies {
   }
 
   /** The last copy, whose bytes are what they were: one of a copy that was altered would be wrong, too. */
-  async #base(service: string, volume: string): Promise<{ id: string; file: string } | null> {
-    const last = (await this.#of(service, volume)).at(-1);
-    if (last === undefined) return null;
-    const file = join(this.#folder(service, volume), `${last.id}.qcow2`);
-    const digest = await digestFile(file).catch(() => null);
-    return digest === last.digest ? { id: last.id, file } : null;
+  async #base({ service, volume, id, digest }: DataCopy): Promise<{ id: string; file: string } | null> {
+    const file = join(this.#folder(service, volume), `${id}.qcow2`);
+    return (await digestFile(file).catch(() => null)) === digest ? { id, file } : null;
   }
 
   async #need(service: string, volume: string, id: string) {
@@ -213,6 +212,10 @@ async function synced(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   await handle.sync();
   await handle.close();
+}
+
+function cancelled(): UnideployError {
+  return new UnideployError('UD_ABORTED', 'the copy was cancelled; nothing of it stays', 'begin it again');
 }
 
 function altered({ id, service }: DataCopy): UnideployError {
