@@ -43,7 +43,7 @@ const NEEDED: Readonly<Record<string, Scope>> = {
   'GET /services/:service/copies': 'read',
   'POST /services/:service/data/:volume/copies': 'deploy',
   'GET /services/:service/data/:volume/copies/:copy': 'admin',
-  'DELETE /services/:service/data/:volume/copies/:copy': 'admin',
+  'POST /services/:service/data/:volume/copies/:copy/remove': 'admin',
   'POST /services/:service/data/:volume/copies/:copy/restore': 'admin',
   'POST /proxy/upgrade': 'admin',
   'GET /metrics': 'read',

@@ -288,14 +288,14 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
       return reply.type('application/octet-stream').header('content-length', size).send(bytes);
     },
   );
-  api.delete('/services/:service/data/:volume/copies/:copy', async (request, reply) => {
+  api.post('/services/:service/data/:volume/copies/:copy/remove', async (request, reply) => {
     const { service, volume, copy } = copyOf(request);
-    await parts.copies.remove(service, volume, copy);
+    await parts.copies.remove(service, volume, copy, checked(messages.performed, request.body).performer);
     return reply.code(204).send();
   });
   api.post('/services/:service/data/:volume/copies/:copy/restore', async (request, reply) => {
     const { service, volume, copy } = copyOf(request);
-    await parts.copies.restore(service, volume, copy);
+    await parts.copies.restore(service, volume, copy, checked(messages.performed, request.body).performer);
     return reply.code(204).send();
   });
 

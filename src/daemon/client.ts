@@ -103,9 +103,9 @@ export interface Client {
   copyData(name: string, volume: string, wish: CopyWish, following: Following): Promise<DataCopy>;
   /** Writes a copy into a new file. */
   downloadCopy(copy: Pick<DataCopy, 'service' | 'volume' | 'id'>, file: string): Promise<void>;
-  removeCopy(name: string, volume: string, id: string): Promise<void>;
+  removeCopy(name: string, volume: string, id: string, performer: string): Promise<void>;
   /** See `VolumeCopies.restore`. */
-  restoreData(name: string, volume: string, id: string): Promise<void>;
+  restoreData(name: string, volume: string, id: string, performer: string): Promise<void>;
   /** What nobody owns, and the controller will remove, in sentences. */
   leftovers(): Promise<string[]>;
   /** See `DataPlane.upgrade`. */
@@ -136,10 +136,10 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
   };
 
   /** What is answered by nothing. */
-  const tell = async (path: string, message: unknown): Promise<void> => {
+  const tell = async (path: string, message: unknown, headersTimeout = ANSWER_WITHIN): Promise<void> => {
     const headers = { 'content-type': 'application/json' };
     const options = { method: 'POST', path, headers, body: JSON.stringify(message) } as const;
-    await (await send({ ...options, headersTimeout: ANSWER_WITHIN })).body.dump();
+    await (await send({ ...options, headersTimeout })).body.dump();
   };
 
   return {
@@ -217,16 +217,11 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       const { body } = await send({ method: 'GET', path: at(service, inData(volume, `copies/${id}`)) });
       await pipeline(body, createWriteStream(file, { flags: 'wx', mode: 0o600 }));
     },
-    async removeCopy(name, volume, id) {
-      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}`));
-      await (await send({ method: 'DELETE', path })).body.dump();
-    },
-    async restoreData(name, volume, id) {
-      const path = at(name, inData(volume, `copies/${encodeURIComponent(id)}/restore`));
-      // The copy is read through first.
-      const headersTimeout = 0;
-      await (await send({ method: 'POST', path, headersTimeout })).body.dump();
-    },
+    removeCopy: (name, volume, id, performer) =>
+      tell(at(name, inData(volume, `copies/${encodeURIComponent(id)}/remove`)), { performer }),
+    // The copy is read through first.
+    restoreData: (name, volume, id, performer) =>
+      tell(at(name, inData(volume, `copies/${encodeURIComponent(id)}/restore`)), { performer }, 0),
     async upgradeProxy() {
       await post('/proxy/upgrade');
     },

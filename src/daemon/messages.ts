@@ -136,6 +136,7 @@ export const abortRequest = z.strictObject({ performer, rollout: z.number().int(
 export const copyRequest = z.object({
   full: z.boolean(),
   rate: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+  ...performed.shape,
 });
 
 export const collectRequest = z.strictObject({

@@ -5,6 +5,7 @@ import { digestFile } from '../artifact/digest.ts';
 import type { Clock } from '../domain/clock.ts';
 import { copyIdAt, type DataCopy } from '../domain/data-copy.ts';
 import { type Fence, UNFENCED } from '../domain/fence.ts';
+import type { Happening } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import { type DataVolume, dataOf } from '../domain/revision.ts';
 import { type Keeping, stillMeanwhile } from '../engine/data.ts';
@@ -13,7 +14,8 @@ import { readJson, writeAtomically } from '../hypervisor/qemu/run-directory.ts';
 import type { Store } from '../store/port.ts';
 
 interface VolumeCopiesParts extends Keeping {
-  store: Pick<Store, 'service' | 'revision'>;
+  store: Pick<Store, 'service' | 'revision' | 'rollouts' | 'append'>;
+  onJournal: (rollout: number) => void;
   clock: Pick<Clock, 'now'>;
   fence?: Fence;
 }
@@ -24,6 +26,8 @@ export interface CopyWish {
   full: boolean;
   /** bytes a second; 0: as many as there can be */
   rate: number;
+  /** whose word it is */
+  performer: string;
 }
 
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
@@ -74,14 +78,15 @@ export class VolumeCopies {
   async make(
     service: string,
     volume: string,
-    { full, rate }: CopyWish,
+    { full, rate, performer }: CopyWish,
     report: (progress: Progress) => void,
     signal: AbortSignal,
   ): Promise<DataCopy> {
     const { hypervisor, clock } = this.#parts;
     const folder = this.#folder(service, volume);
     const id = copyIdAt(clock.now());
-    const base = full ? null : await this.#base(service, volume);
+    const last = (await this.#of(service, volume)).at(-1) ?? null;
+    const base = full || last === null ? null : await this.#base(last);
     this.#fence.check();
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const file = join(folder, `${id}.qcow2`);
@@ -95,15 +100,17 @@ export class VolumeCopies {
       still = begun.still;
     };
     try {
-      const order = { id, to: `${file}.new`, base, rate, around, report, signal };
+      const order = { id, to: `${file}.new`, base, last: last?.id ?? null, rate, around, report, signal };
       const made = await hypervisor.copyData(service, volume, order);
       const [digest, { blocks }] = await Promise.all([digestFile(order.to), stat(order.to)]);
       const copy: DataCopy = { id, service, volume, at, still, bytes: blocks * 512, digest, ...made };
+      if (signal.aborted) throw cancelled();
       await chmod(order.to, 0o400);
       this.#fence.check();
       await rename(order.to, file);
       await writeAtomically(this.#record(folder, id), copy, () => this.#fence.check());
       await synced(folder);
+      this.#note(service, { event: 'data-copied', volume, copy: id, of: copy.on, still, by: performer });
       return copy;
     } catch (error) {
       // Also one that is whole and could not be written down: it is none.
@@ -120,21 +127,31 @@ export class VolumeCopies {
   }
 
   /** @throws UD_UNKNOWN_COPY */
-  async remove(service: string, volume: string, id: string): Promise<void> {
+  async remove(service: string, volume: string, id: string, performer: string): Promise<void> {
     const { file, record } = await this.#need(service, volume, id);
     this.#fence.check();
     await rm(record, { force: true });
     await rm(file, { force: true });
+    this.#note(service, { event: 'copy-removed', volume, copy: id, by: performer });
   }
 
   /**
    * Puts a copy in the place of a data volume that no instance has.
    * @throws UD_UNKNOWN_COPY; UD_COPY_FAILED where it is not what it was; UD_DATA_IN_USE
    */
-  async restore(service: string, volume: string, id: string): Promise<void> {
+  async restore(service: string, volume: string, id: string, performer: string): Promise<void> {
     const { file, copy } = await this.#need(service, volume, id);
     if ((await digestFile(file)) !== copy.digest) throw altered(copy);
     await this.#parts.hypervisor.restoreData(service, volume, file);
+    this.#note(service, { event: 'data-restored', volume, copy: id, by: performer });
+  }
+
+  /** In the journal of the service, which is that of its last rollout. */
+  #note(service: string, happening: Happening): void {
+    const { store, clock, onJournal } = this.#parts;
+    const id = store.rollouts(service, 1)[0]?.id ?? 0;
+    store.append({ id, service }, clock.now(), happening);
+    onJournal(id);
   }
 
   async #of(service: string, volume: string): Promise<DataCopy[]> {
@@ -147,12 +164,9 @@ export class VolumeCopies {
   }
 
   /** The last copy, whose bytes are what they were: one of a copy that was altered would be wrong, too. */
-  async #base(service: string, volume: string): Promise<{ id: string; file: string } | null> {
-    const last = (await this.#of(service, volume)).at(-1);
-    if (last === undefined) return null;
-    const file = join(this.#folder(service, volume), `${last.id}.qcow2`);
-    const digest = await digestFile(file).catch(() => null);
-    return digest === last.digest ? { id: last.id, file } : null;
+  async #base({ service, volume, id, digest }: DataCopy): Promise<{ id: string; file: string } | null> {
+    const file = join(this.#folder(service, volume), `${id}.qcow2`);
+    return (await digestFile(file).catch(() => null)) === digest ? { id, file } : null;
   }
 
   async #need(service: string, volume: string, id: string) {
@@ -198,6 +212,10 @@ async function synced(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   await handle.sync();
   await handle.close();
+}
+
+function cancelled(): UnideployError {
+  return new UnideployError('UD_ABORTED', 'the copy was cancelled; nothing of it stays', 'begin it again');
 }
 
 function altered({ id, service }: DataCopy): UnideployError {

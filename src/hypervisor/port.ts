@@ -73,6 +73,8 @@ export interface CopyOrder {
   to: string;
   /** the copy whose clone it may be made of, with what has changed since; null: it is to be whole */
   base: { id: string; file: string } | null;
+  /** the last copy there is: what changed since is known until this one is made */
+  last: string | null;
   /** bytes a second; 0: as many as there can be */
   rate: number;
   /** has `start` called, which begins the copy of a disk that a guest has: the content is of that moment */

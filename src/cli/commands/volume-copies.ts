@@ -74,7 +74,7 @@ export function volumeCopyCommands(group: Command): void {
     withClient(context, async (client) => {
       const service = await serviceOf(context, client);
       if (!yes) throw notSaid(`${name} of ${service} would be what it was in copy ${id}`);
-      await client.restoreData(service, name, id);
+      await client.restoreData(service, name, id, context.performer);
       print(context.json ? JSON.stringify({ restored: id }) : `${name} is again what it was in copy ${id}`);
       return 0;
     }),
@@ -87,7 +87,7 @@ export function volumeCopyCommands(group: Command): void {
     .argument('<copy>', one);
   run(remove, (context, name: string, id: string) =>
     withClient(context, async (client) => {
-      await client.removeCopy(await serviceOf(context, client), name, id);
+      await client.removeCopy(await serviceOf(context, client), name, id, context.performer);
       print(context.json ? JSON.stringify({ removed: id }) : `removed copy ${id} of ${name}`);
       return 0;
     }),
@@ -99,7 +99,12 @@ async function copyVolume(context: Context, name: string, options: CopyOptions):
   if (output !== undefined && existsSync(output)) throw isThere(output);
   const service = await withClient(context, (client) => serviceOf(context, client));
   const copy = await followJob(context, `copy of ${name}`, async (client, following) => {
-    const made = await client.copyData(service, name, { full, rate }, following);
+    const made = await client.copyData(
+      service,
+      name,
+      { full, rate, performer: context.performer },
+      following,
+    );
     if (output !== undefined) await writeCopy(client, made, output);
     return made;
   });

@@ -7,7 +7,15 @@ import type { CopyMade, CopyOrder } from '../port.ts';
 import type { ExpectCommand } from './command.ts';
 import { dataName } from './command-line.ts';
 import type { DataDisks } from './data.ts';
-import { type DataPlace, dataPlace, factsOf, holderOf, ownBy, unknownData } from './data-files.ts';
+import {
+  type DataPlace,
+  dataPlace,
+  dataPlaces,
+  factsOf,
+  holderOf,
+  ownBy,
+  unknownData,
+} from './data-files.ts';
 import { checkDisk, createDisk, growDisk, type OpenableDisk } from './data-images.ts';
 import { addRecord, copyDetached, forgetRecords } from './data-records.ts';
 import type { Machine } from './machine.ts';
@@ -16,6 +24,7 @@ import { monitorError, QmpRefusal, refused } from './qmp/errors.ts';
 import { beginBackup, changeRecords, endJob, followJob, queryJobs, removeChangeRecord } from './qmp/jobs.ts';
 import type { QmpSession } from './qmp/session.ts';
 import { livingPid } from './run-directory.ts';
+import { until } from './wait.ts';
 
 interface CopyParts {
   state: string;
@@ -48,6 +57,9 @@ const OURS = /^copy-/;
 
 /** The disk that was there before a copy came into its place. */
 const REPLACED = 'replaced.qcow2';
+
+/** Names of copies while they are made of, or for, a disk that no instance has. */
+const HALF_DONE = /^(copy-.+\.qcow2|restored)\.new$/;
 
 /** Where QEMU writes a copy, seen from its run directory: it can put no other file in its place. */
 const FOLDER = 'copies';
@@ -120,6 +132,16 @@ export class DataCopies {
     await running?.over;
   }
 
+  /** Takes away what a controller that is gone has left half done beside the disks. Before any copy is made. */
+  async tidy(): Promise<void> {
+    for (const { folder } of await dataPlaces(this.#parts.state))
+      for (const file of await readdir(folder).catch(() => [])) {
+        if (!HALF_DONE.test(file)) continue;
+        this.#parts.expectCommand();
+        await rm(join(folder, file), { force: true });
+      }
+  }
+
   /** Takes away what a controller that is gone has left in a machine: jobs, open files, half copies. */
   async sweep({ directory, expectCommand }: Machine, session: QmpSession): Promise<void> {
     const isMine = (name: string) => [...this.#running.values()].some(({ id }) => name.startsWith(jobOf(id)));
@@ -172,7 +194,7 @@ export class DataCopies {
       return { instance: spec.id, revision: spec.revision, size, copied: done, on: base?.id ?? null, why };
     } catch (error) {
       await this.#undo(machine, node, id).catch(() => {});
-      throw failureOf(error, machine, signal);
+      throw await failureOf(error, machine, signal);
     } finally {
       await rm(join(directory.path, file), { force: true });
     }
@@ -181,14 +203,15 @@ export class DataCopies {
   /**
    * Why a copy has to be whole, or null. Records that no later copy can go by are forgotten.
    */
-  async #whyWhole(machine: Machine, node: string, { base, id }: CopyOrder): Promise<string | null> {
+  async #whyWhole(machine: Machine, node: string, { base, last }: CopyOrder): Promise<string | null> {
     const session = await machine.connect();
     await this.sweep(machine, session);
     const records = (await changeRecords(session, node)).filter(({ name }) => name.startsWith(RECORD));
     const wanted = base && recordOf(base.id);
     const found = records.find(({ name }) => name === wanted);
+    const kept = last && recordOf(last);
     for (const { name, isLost } of records)
-      if (name !== recordOf(id) && (name !== wanted || isLost)) await removeChangeRecord(session, node, name);
+      if (name !== kept || isLost) await removeChangeRecord(session, node, name);
     if (base === null) return 'it is the first, or was asked to be whole';
     if (found === undefined) return `nothing has recorded what changed since copy ${base.id}`;
     return found.isLost ? `the record of what changed since copy ${base.id} was lost with its QEMU` : null;
@@ -223,12 +246,13 @@ export class DataCopies {
     const { disks, expectCommand } = this.#parts;
     const file = `copy-${order.id}.qcow2.new`;
     const made = join(place.folder, file);
+    const kept = order.last && recordOf(order.last);
     try {
       return await disks.whileDetached(place, async (disk) => {
         expectCommand();
         await (await open(made, 'wx', 0o600)).close();
         await ownBy(made, disk.user);
-        await forgetRecords(disk, RECORD);
+        await forgetRecords(disk, (name) => name.startsWith(RECORD) && name !== kept);
         const copied = await copyDetached(disk, file, order);
         await addRecord(disk, recordOf(order.id));
         await this.#take({ ...disk, file }, order.to, expectCommand);
@@ -286,10 +310,17 @@ async function moved(from: string, to: string): Promise<void> {
   });
 }
 
-function failureOf(error: unknown, { spec, directory }: Machine, signal: AbortSignal): unknown {
+async function failureOf(
+  error: unknown,
+  { spec, directory }: Machine,
+  signal: AbortSignal,
+): Promise<unknown> {
   if (signal.aborted)
     return new UnideployError('UD_ABORTED', 'the copy was cancelled; nothing of it stays', 'begin it again');
-  if (livingPid(directory) === null)
+  const { code } = error as { code?: string };
+  // The monitor hangs up, and a job is cancelled, some milliseconds before the process is gone.
+  const mayHaveEnded = code === 'UD_QMP' || code === 'UD_COPY_FAILED';
+  if (mayHaveEnded && (await until(() => livingPid(directory) === null, 2_000)))
     return new UnideployError(
       'UD_COPY_FAILED',
       `instance ${spec.id} ended while its disk was copied; nothing of the copy stays`,

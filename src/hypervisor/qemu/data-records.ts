@@ -16,17 +16,17 @@ const RECORDS = z.object({
   }),
 });
 
-/**
- * Forgets records of what has changed on a disk that nothing has open: those whose names begin so, or, of these, those that a
- * killed QEMU has not written down. A disk does not become larger with such.
- */
-export async function forgetRecords(disk: OpenableDisk, prefix: string, only?: 'lost'): Promise<void> {
+/** Forgets records of what has changed on a disk that nothing has open. */
+export async function forgetRecords(
+  disk: OpenableDisk,
+  which: (name: string, isLost: boolean) => boolean,
+): Promise<void> {
   const said = await run(disk, ['info', '--output=json', '-f', 'qcow2', disk.file]);
   const { bitmaps } = RECORDS.parse(JSON.parse(said))['format-specific'].data;
-  for (const { name, flags } of bitmaps) {
-    if (!name.startsWith(prefix) || (only === 'lost' && !flags.includes('in-use'))) continue;
-    await run(disk, ['bitmap', '--remove', '-f', 'qcow2', disk.file, name]);
-  }
+  // What QEMU that was killed has not written down is in use for ever.
+  for (const { name, flags } of bitmaps)
+    if (which(name, flags.includes('in-use')))
+      await run(disk, ['bitmap', '--remove', '-f', 'qcow2', disk.file, name]);
 }
 
 /** From now on it is recorded what changes, by whoever writes to the disk. */

@@ -93,7 +93,8 @@ export class DataDisks {
     for (const volume of dataOf(spec)) {
       const place = dataPlace(this.#parts.state, spec.service, volume.name);
       // One of a disk that nobody has: whoever starts waits for no copy.
-      if ((await holderOf(this.#parts.state, place)) === null) await this.#parts.cutCopy(place);
+      const holder = await holderOf(this.#parts.state, place);
+      if (holder === null || !this.#isAlive(holder)) await this.#parts.cutCopy(place);
       await this.#inTurn(place, async () => {
         await this.#detached(place, spec.id);
         await this.#make(place, volume);
@@ -106,7 +107,8 @@ export class DataDisks {
         const disk = { program: this.#parts.program, folder: path, file, user, size };
         const { damage } = await checkDisk(disk);
         if (damage !== null) throw damaged(place, damage);
-        await forgetRecords(disk, '', 'lost');
+        // A disk does not grow with such.
+        await forgetRecords(disk, (_name, isLost) => isLost);
         if (size < volume.size) await growDisk({ ...disk, size: volume.size });
         await noteFacts(place, this.#parts.expectCommand);
       });
@@ -195,7 +197,7 @@ export class DataDisks {
         if (!(await isKept(place, snapshot))) throw unknownSnapshot(place, snapshot);
         if (!(await isKept(place, aside))) await keepState(disk, aside);
         // What they tell of the present state is nothing of the one that it becomes.
-        await forgetRecords(disk, '');
+        await forgetRecords(disk, () => true);
         await goBackTo(disk, snapshot);
         for (const old of await superfluous(place, MOST_KEPT, aside))
           if (old !== snapshot) await forgetState(disk, old);

@@ -233,7 +233,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   let tidied: Promise<void> | undefined;
   /** Once, before anything is launched here. */
   const tidy = () => {
-    tidied ??= removeNeverStarted();
+    tidied ??= removeNeverStarted().then(() => copies.tidy());
     return tidied;
   };
 
@@ -381,7 +381,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
-    copyData: (service, volume, order) => copies.copy(service, volume, order),
+    async copyData(service, volume, order) {
+      await tidy();
+      return await copies.copy(service, volume, order);
+    },
     restoreData: (service, volume, file) => copies.restore(service, volume, file),
     removeData: (service, volume) => disks.remove(service, volume),
 

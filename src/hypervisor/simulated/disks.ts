@@ -1,6 +1,6 @@
 import { dataOf } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
-import type { CopyMade, CopyOrder, DataSnapshot, DataVolumeState, InstanceSpec } from '../port.ts';
+import type { DataSnapshot, DataVolumeState, InstanceSpec } from '../port.ts';
 
 interface Disk {
   service: string;
@@ -73,13 +73,14 @@ export class SimulatedDisks {
     disk.size = Math.max(disk.size, size);
   }
 
-  /** A model has no bytes: its copy is the record of one. */
-  copied(named: Named, { report, signal }: CopyOrder): CopyMade {
-    const { size, holder } = this.#need(named);
-    if (signal.aborted)
-      throw new UnideployError('UD_ABORTED', 'the copy was cancelled', 'this was simulated');
-    report({ done: size, total: size });
-    return { instance: holder, revision: null, size, copied: size, on: null, why: 'this was simulated' };
+  /** @throws UD_UNKNOWN_VOLUME, and for one that is there UD_COPY_FAILED: a model has no bytes */
+  copied(named: Named): never {
+    const { name } = this.#need(named);
+    throw new UnideployError(
+      'UD_COPY_FAILED',
+      `data volume ${name} has nothing to copy`,
+      'this was simulated',
+    );
   }
 
   remove({ service, volume }: Named): void {

@@ -310,10 +310,7 @@ export class SimulatedWorld {
     revertData: async (service, volume, snapshot, aside) =>
       this.#disks.revert({ service, volume }, snapshot, aside, this.#clock.now()),
     growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
-    copyData: async (service, volume, order) => {
-      await order.around(() => this.#clock.sleep(this.#costs.attach));
-      return this.#disks.copied({ service, volume }, order);
-    },
+    copyData: async (service, volume) => this.#disks.copied({ service, volume }),
     restoreData: async () => {},
     removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],

@@ -45,14 +45,20 @@ async function copied(
   by = hypervisor,
   volume = 'journal',
 ): Promise<CopyMade & { id: string }> {
-  const { id = String(++number) } = order;
+  const { id = String(++number), base = null } = order;
+  const last = base?.id ?? lastOf.get(volume) ?? null;
   const made = await by.copyData('site', volume, {
-    ...{ id, to: join(folder, `${id}.qcow2`), base: null, rate: 0 },
+    ...{ id, to: join(folder, `${id}.qcow2`), base, last, rate: 0 },
     ...{ around: (start) => start(), report: () => {}, signal: new AbortController().signal },
     ...order,
+    last,
   });
+  lastOf.set(volume, id);
   return { ...made, id };
 }
+
+/** the last copy of each volume */
+const lastOf = new Map<string, string>();
 
 const imageOf = (id: string) => join(folder, `${id}.qcow2`);
 const check = (image: string) => execFileSync('qemu-img', ['check', '-U', image], { encoding: 'utf8' });
@@ -130,6 +136,14 @@ test('one that is cancelled leaves nothing, and the one after it misses nothing'
   const lines = await journal(endpoint);
   const made = await copied({ base: { id: first, file: imageOf(first) } });
   expect((await heldBy(imageOf(made.id))).lines).toEqual(lines);
+});
+
+test('a whole one that is cut short takes nothing from the next', async () => {
+  const last = lastOf.get('journal') ?? '';
+  const end = new AbortController();
+  const cut = copied({ rate: SLOW, signal: end.signal, report: ({ done }) => done > 0 && end.abort() });
+  await expect(cut).rejects.toMatchObject({ code: 'UD_ABORTED' });
+  expect(await copied({ base: { id: last, file: imageOf(last) } })).toMatchObject({ on: last });
 });
 
 test('two at once are refused; a state that is to be kept goes first', async () => {
@@ -245,7 +259,15 @@ test('a volume that grew is copied at its new size', async () => {
 });
 
 test('a volume that is not there is told so', async () => {
-  const order = { id: 'x', to: imageOf('x'), base: null, rate: 0, around: async () => {}, report: () => {} };
+  const order = {
+    id: 'x',
+    to: imageOf('x'),
+    base: null,
+    last: null,
+    rate: 0,
+    around: async () => {},
+    report: () => {},
+  };
   const signal = new AbortController().signal;
   await expect(hypervisor.copyData('site', 'nowhere', { ...order, signal })).rejects.toMatchObject({
     code: 'UD_UNKNOWN_VOLUME',
