@@ -26,6 +26,7 @@ import { METRICS_TYPE } from './metrics-listener.ts';
 import type { Orders } from './orders.ts';
 import type { Services } from './services.ts';
 import type { Snapshots } from './snapshots.ts';
+import type { VolumeCopies } from './volume-copies.ts';
 
 export interface ApiParts {
   state: string;
@@ -34,6 +35,8 @@ export interface ApiParts {
   services: Services;
   collector: Pick<Collector, 'collect' | 'remove'>;
   snapshots: Snapshots;
+  /** of data volumes */
+  copies: Pick<VolumeCopies, 'list' | 'make' | 'read' | 'remove' | 'restore'>;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -64,6 +67,7 @@ const byService = z.object({ service: z.string() });
 const byNewService = z.object({ service: messages.serviceName });
 const byData = z.object({ service: z.string(), volume: z.string() });
 const byDigest = z.object({ digest: messages.artifactDigest });
+const byCopy = z.object({ service: z.string(), volume: z.string(), copy: z.string() });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
   lines: z.coerce.number().int().min(1).max(10_000).default(100),
@@ -242,26 +246,56 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   const dataOf = (request: FastifyRequest) => checked(byData, request.params);
   api.post('/services/:service/data/:volume/snapshot', (request) => {
     const { service, volume } = dataOf(request);
-    return deployments.snapshotData(service, volume, checked(messages.keepRequest, request.body).snapshot);
+    const { snapshot, performer } = checked(messages.keepRequest, request.body);
+    return deployments.snapshotData(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/revert', (request) => {
     const { service, volume } = dataOf(request);
-    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
     return deployments.revert(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/forget', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await hypervisor.forgetData(service, volume, checked(messages.snapshotRequest, request.body).snapshot);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
+    await deployments.forgetData(service, volume, snapshot, performer);
     return reply.code(204).send();
   });
   api.post('/services/:service/data/:volume/grow', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await deployments.growData(service, volume, checked(messages.growRequest, request.body).size);
+    const { size, performer } = checked(messages.growRequest, request.body);
+    await deployments.growData(service, volume, size, performer);
     return reply.code(204).send();
   });
-  api.delete('/services/:service/data/:volume', async (request, reply) => {
+  api.post('/services/:service/data/:volume/remove', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await deployments.removeData(service, volume);
+    await deployments.removeData(service, volume, checked(messages.performed, request.body).performer);
+    return reply.code(204).send();
+  });
+
+  api.get('/services/:service/copies', (request) => parts.copies.list(serviceOf(request)));
+  api.post('/services/:service/data/:volume/copies', (request, reply) => {
+    const { service, volume } = dataOf(request);
+    const wish = checked(messages.copyRequest, request.body);
+    return jobs.answer(reply, (report, signal) => parts.copies.make(service, volume, wish, report, signal));
+  });
+  const copyOf = (request: FastifyRequest) => checked(byCopy, request.params);
+  api.get(
+    '/services/:service/data/:volume/copies/:copy',
+    { exposeHeadRoute: false },
+    async (request, reply) => {
+      const { service, volume, copy } = copyOf(request);
+      const { bytes, size } = await parts.copies.read(service, volume, copy);
+      return reply.type('application/octet-stream').header('content-length', size).send(bytes);
+    },
+  );
+  api.post('/services/:service/data/:volume/copies/:copy/remove', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.remove(service, volume, copy, checked(messages.performed, request.body).performer);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/copies/:copy/restore', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.restore(service, volume, copy, checked(messages.performed, request.body).performer);
     return reply.code(204).send();
   });
 

@@ -48,6 +48,7 @@ import { strategyOf } from './strategy-of.ts';
 import { pastStuckWriters } from './stuck-writer.ts';
 import { keepTime, systemClock } from './system-clock.ts';
 import { Troubles } from './troubles.ts';
+import { VolumeCopies } from './volume-copies.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
@@ -165,6 +166,8 @@ async function start(
   const collector = new Collector({ store, artifacts, hypervisor, snapshots: catalogue, clock: systemClock });
   const snapshots = new Snapshots({ catalogue, hypervisor, store, fence, clock: systemClock });
   const debris = new Debris(paths, { hypervisor, dataPlane, store, log, now: () => performance.now() });
+  const dataCopies = new VolumeCopies(paths.dataCopies, { ...parts, store, fence });
+  await troubles.during('the copies of data volumes', () => dataCopies.tidy());
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, {
@@ -191,6 +194,7 @@ async function start(
     services,
     collector,
     snapshots,
+    copies: dataCopies,
     store,
     artifacts,
     hypervisor,

@@ -1,6 +1,6 @@
 import { missing } from '../artifact/store.ts';
 import { choose } from '../domain/choice.ts';
-import type { JournalEntry } from '../domain/journal.ts';
+import type { Happening, JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
@@ -93,6 +93,8 @@ export class Deployments {
 
   /** What `deploy` would do, step by step, if nothing went wrong. */
   async plan(name: string, request: DeployRequest): Promise<Plan> {
+    needOneInstance(request.spec, request.replicas);
+    await this.#needRoom(name, request.spec);
     const { goal: from } = this.#store.service(name) ?? nothing(request);
     const known = this.#known(name, request.spec, from);
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
@@ -159,11 +161,12 @@ export class Deployments {
     }
     const aside = beforeRevert(Math.floor(clock.now() / 1000));
     await hypervisor.revertData(name, volume, snapshot, aside);
+    this.#note(name, { event: 'data-reverted', volume, snapshot, aside, by: performer });
     return { kind: 'reverted', volume, snapshot, aside };
   }
 
   /** Removes a data volume for good. @throws UD_DATA_IN_USE while the service wants it */
-  async removeData(name: string, volume: string): Promise<void> {
+  async removeData(name: string, volume: string, performer: string): Promise<void> {
     const { hypervisor } = this.#parts;
     const open = this.#orders.open(name);
     const wanting = [this.#store.service(name)?.goal.revision, open?.to.revision, open?.from.revision]
@@ -178,20 +181,28 @@ export class Deployments {
     const all = await hypervisor.dataVolumes();
     if (!all.some((each) => each.service === name && each.name === volume)) throw unknownData(name, volume);
     await hypervisor.removeData(name, volume);
+    this.#note(name, { event: 'data-removed', volume, by: performer });
   }
 
   /** Makes a data volume larger. @throws UD_USAGE where it would shrink */
-  async growData(name: string, volume: string, size: number): Promise<void> {
+  async growData(name: string, volume: string, size: number, performer: string): Promise<void> {
     const { hypervisor } = this.#parts;
     const all = await hypervisor.dataVolumes();
     const found = all.find((each) => each.service === name && each.name === volume);
     if (!found) throw unknownData(name, volume);
     if (size < found.size) throw wouldShrink(name, volume, found.size, size);
     await hypervisor.growData(name, volume, size);
+    if (size > found.size)
+      this.#note(name, { event: 'data-grown', volume, from: found.size, to: size, by: performer });
   }
 
   /** Keeps the state of a data volume at this moment, until somebody forgets it. */
-  async snapshotData(name: string, volume: string, snapshot: string | null): Promise<Kept> {
+  async snapshotData(
+    name: string,
+    volume: string,
+    snapshot: string | null,
+    performer: string,
+  ): Promise<Kept> {
     const { hypervisor, clock } = this.#parts;
     const service = this.#store.service(name);
     const target = this.#revision(name, service?.goal.revision ?? null);
@@ -200,7 +211,22 @@ export class Deployments {
     const { keep = KEEP_ALL, freeze = null, thaw = null } = policy ?? {};
     if (!(await hypervisor.dataVolumes()).some((each) => each.service === name && each.name === volume))
       throw unknownData(name, volume);
-    return await keepState(this.#parts, name, { name: volume, keep, freeze, thaw }, told);
+    const kept = await keepState(this.#parts, name, { name: volume, keep, freeze, thaw }, told);
+    this.#note(name, { event: 'data-kept', volume, snapshot: told, still: kept.still, by: performer });
+    return kept;
+  }
+
+  /** Keeps a state of a data volume no more. */
+  async forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void> {
+    await this.#parts.hypervisor.forgetData(name, volume, snapshot);
+    this.#note(name, { event: 'data-forgotten', volume, snapshot, by: performer });
+  }
+
+  /** In the journal of the service's last rollout: none is under way for it. */
+  #note(service: string, happening: Happening): void {
+    const id = this.#store.rollouts(service, 1)[0]?.id ?? 0;
+    this.#store.append({ id, service }, this.#parts.clock.now(), happening);
+    this.#parts.onJournal(id);
   }
 
   /** Replaces every instance by another of the same revision. */
@@ -332,7 +358,7 @@ export class Deployments {
     { name, goal: from, policy, health, supervision }: Subject,
     to: Goal,
     target: Revision | null,
-    { kind, performer, force = false, among = [], sick = [], restore = null, revert }: Asked,
+    { kind, performer, force = false, among = [], sick = [], revert, restore = null }: Asked,
   ): NewRollout {
     const now = this.#parts.clock.now();
     const source = this.#revision(name, from.revision);
@@ -479,9 +505,9 @@ interface Asked {
   force?: boolean;
   among?: number[];
   sick?: Sick[];
+  revert?: Rollout['revert'];
   /** an instance is to be as it was, whatever the pool is now */
   restore?: Restore | null;
-  revert?: Rollout['revert'];
 }
 
 /** What a rollout is of. */

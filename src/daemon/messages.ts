@@ -132,6 +132,13 @@ export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
 export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
 /** `unusedFor`: ms that an artifact must not have been asked for; `dryRun`: nothing is removed */
+/** A copy of a data volume that is to be made; bytes a second, 0: as many as there can be. */
+export const copyRequest = z.object({
+  full: z.boolean(),
+  rate: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+  ...performed.shape,
+});
+
 export const collectRequest = z.strictObject({
   unusedFor: z
     .int()
@@ -170,7 +177,7 @@ export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned:
 const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
 /** `snapshot` null: it is named by the time */
 export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
-export const snapshotRequest = z.strictObject({ snapshot, performer });
+export const keptRequest = z.strictObject({ snapshot, performer });
 export const growRequest = z.strictObject({
   size: z
     .int()

@@ -25,10 +25,12 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
-  /** of whole instances */
-  snapshots: string;
   /** what the last builds that were begun on this machine have said */
   builds: string;
+  /** of whole instances */
+  snapshots: string;
+  /** copies of data volumes */
+  dataCopies: string;
   /** a file for each token of the remote API */
   tokens: string;
   /** the name of the data plane's engine; missing: embedded */
@@ -64,8 +66,9 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
-    snapshots: join(base, 'snapshots'),
     builds: join(base, 'builds'),
+    snapshots: join(base, 'snapshots'),
+    dataCopies: join(base, 'copies'),
     tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),

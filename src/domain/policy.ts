@@ -34,8 +34,8 @@ export interface RolloutPolicy {
   maxSurge: Amount;
   /** instances below the replicas while rolling */
   maxUnavailable: Amount;
-  /** guests whose volumes are swapped at once */
-  parallel: number;
+  /** guests whose volumes are swapped at once; `auto`: as many as get it done soonest, by what the swaps before have taken */
+  parallel: number | 'auto';
   /** how long a rolling one waits between a batch that serves and the next */
   batchWait: number;
   /** how long an instance has to be healthy without a break before it counts */

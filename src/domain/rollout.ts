@@ -53,10 +53,10 @@ export interface Rollout {
   renew: number | null;
   /** the instances that a repair is about */
   sick: Sick[];
-  /** the snapshot that its one new instance goes on from; null: those it launches boot */
-  restore: Restore | null;
   /** a data volume that is made what it was, while no instance has it; left out: none */
   revert?: { volume: string; snapshot: string } | undefined;
+  /** the snapshot that its one new instance goes on from; null: those it launches boot */
+  restore: Restore | null;
   /** further revisions that instances may be of: those of rollouts that this one took over from */
   among: number[];
   /** the gates that it has come to in its present direction, by their keys */

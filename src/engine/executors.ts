@@ -60,7 +60,7 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
   // What takes its place on the way back boots.
   if (rollout.restore && rollout.direction === 'forward')
     return await templates.restore({ ...spec, snapshot: rollout.restore.snapshot }, rollout.health);
-  const several = machine.wake !== undefined && (await missing(target, task)) > 1;
+  const several = async () => (await missing(target, task)) > 1;
   await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
 }
 
@@ -70,7 +70,7 @@ async function revertData({ hypervisor, rollout, note }: Task): Promise<void> {
   if (!revert || direction === 'back') return;
   const aside = beforeRevert(rollout.id);
   await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
-  note({ event: 'data-reverted', ...revert, aside });
+  note({ event: 'data-reverted', ...revert, aside, by: null });
 }
 
 /** How many instances of the target are to be started yet. */
@@ -195,7 +195,9 @@ async function exchange(
 
   task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
-  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+  // Where requests go on meanwhile, the engine says it of all that were swapped at the same time.
+  if (action.mode === 'replace')
+    await task.routing.relabel(task.rollout.service, { [action.instance]: revision.number });
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */

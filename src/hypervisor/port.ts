@@ -65,18 +65,42 @@ export interface DataVolumeState {
   damaged: boolean;
 }
 
+/** A copy of a data volume that is to be made. */
+export interface CopyOrder {
+  /** of no other copy of the volume, ever; at most 20 letters, digits and dashes */
+  id: string;
+  /** path of the file it becomes, which is there only when it is whole */
+  to: string;
+  /** the copy whose clone it may be made of, with what has changed since; null: it is to be whole */
+  base: { id: string; file: string } | null;
+  /** the last copy there is: what changed since is known until this one is made */
+  last: string | null;
+  /** bytes a second; 0: as many as there can be */
+  rate: number;
+  /** has `start` called, which begins the copy of a disk that a guest has: the content is of that moment */
+  around(start: () => Promise<void>): Promise<void>;
+  report(progress: Progress): void;
+  /** cancels it */
+  signal: AbortSignal;
+}
+
+export interface CopyMade {
+  /** which had the volume, and its revision; null: none had */
+  instance: string | null;
+  revision: number | null;
+  /** bytes that a guest sees */
+  size: number;
+  /** bytes that were read of the disk */
+  copied: number;
+  /** the copy it was made of; null: it was made whole */
+  on: string | null;
+  /** why it was; null: it was not */
+  why: string | null;
+}
+
 export interface Endpoint {
   host: string;
   port: number;
-}
-
-export interface SaveOrder {
-  folder: string;
-  /** false: the disk alone */
-  memory: boolean;
-  report: (progress: Progress) => void;
-  /** given up when it aborts; the guest goes on */
-  signal: AbortSignal;
 }
 
 /** A guest of a revision as it was when it was ready, from which others are started as copies of its memory. */
@@ -99,6 +123,15 @@ export interface Copying {
    * rejects with the launch rejects with.
    */
   wake(guest: { endpoint: Endpoint; mac: string }): Promise<void>;
+}
+
+export interface SaveOrder {
+  folder: string;
+  /** false: the disk alone */
+  memory: boolean;
+  report: (progress: Progress) => void;
+  /** given up when it aborts; the guest goes on */
+  signal: AbortSignal;
 }
 
 /**
@@ -165,6 +198,16 @@ export interface Hypervisor {
   revertData(service: string, volume: string, snapshot: string, aside: string): Promise<void>;
   /** Makes a data volume larger, bytes; never smaller. */
   growData(service: string, volume: string, size: number): Promise<void>;
+  /**
+   * Copies a data volume as it is at one moment, while its guest goes on writing; one at a time. Nothing of a copy that fails or
+   * is cancelled stays, and the guest never notices. UD_UNKNOWN_VOLUME, UD_LOCKED, UD_DISK_FULL, UD_COPY_FAILED, UD_ABORTED.
+   */
+  copyData(service: string, volume: string, order: CopyOrder): Promise<CopyMade>;
+  /**
+   * Puts the image of a copy in the place of a data volume that no instance has; the disk that was there stays beside it until
+   * the next time. UD_DATA_IN_USE, UD_UNKNOWN_VOLUME.
+   */
+  restoreData(service: string, volume: string, file: string): Promise<void>;
   /** Removes a data volume that no instance has, and all that is kept of it, for good. */
   removeData(service: string, volume: string): Promise<void>;
   /** The last lines of the guest's console, also of a guest that was removed not long ago. */

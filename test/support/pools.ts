@@ -52,6 +52,7 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     sick: [],
     replaces: null,
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
+    swapped: [],
     spare: 0,
     exclusive: false,
     freshId: (ordinal) => `new-${ordinal + 1}`,

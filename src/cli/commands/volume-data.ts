@@ -109,7 +109,7 @@ export async function removeData(context: Context, name: string, yes: boolean): 
   return await withClient(context, async (client) => {
     const service = await serviceOf(context, client);
     if (!yes) throw notSaid(`data volume ${name} of ${service} and all its snapshots would be gone for good`);
-    await client.removeData(service, name);
+    await client.removeData(service, name, context.performer);
     print(context.json ? JSON.stringify({ removed: name }) : `removed ${name} and all its snapshots`);
     return 0;
   });

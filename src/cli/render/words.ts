@@ -38,12 +38,24 @@ function tell(entry: JournalEntry): string | null {
     case 'data-kept': {
       const how =
         typeof entry.still === 'string' ? `, though its guest did not hold still: ${entry.still}` : '';
-      return `kept the state of data volume ${entry.volume} as ${entry.snapshot}${how}`;
+      return `kept the state of data volume ${entry.volume} as ${entry.snapshot}${how}${byWhom(entry)}`;
     }
     case 'data-reverted':
-      return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}`;
+      return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}${byWhom(entry)}`;
+    case 'data-copied': {
+      const how = entry.of === null ? 'whole' : `of ${entry.of} and what has changed`;
+      return `copied ${entry.volume} as ${entry.copy}, ${how}, by ${entry.by}`;
+    }
+    case 'copy-removed':
+      return `removed copy ${entry.copy} of ${entry.volume}, by ${entry.by}`;
+    case 'data-restored':
+      return `${entry.volume} is again what it was in copy ${entry.copy}, by ${entry.by}`;
     case 'data-grown':
-      return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}`;
+      return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}${byWhom(entry)}`;
+    case 'data-forgotten':
+      return `the state ${entry.snapshot} of data volume ${entry.volume} is kept no more${byWhom(entry)}`;
+    case 'data-removed':
+      return `data volume ${entry.volume} was removed, with all that was kept of it${byWhom(entry)}`;
     case 'template-made':
       return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
     case 'copied':
@@ -88,6 +100,10 @@ function tell(entry: JournalEntry): string | null {
         ? null
         : 'unverified: the application cannot tell its revision';
   }
+}
+
+function byWhom({ by }: { by: string | null }): string {
+  return by === null ? '' : `, by ${by}`;
 }
 
 /** What the supervisor has given up, and how it goes on. */

@@ -14,6 +14,7 @@ import { commandOf } from './command.ts';
 import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
+import { DataCopies } from './data-copy.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -102,7 +103,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
     const machine =
-      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
+      machines.get(spec.id) ??
+      new Machine(spec, directory, commandOf(fence, directory), changed, (opened, session) => {
+        if (dataOf(opened.spec).length > 0) void copies.sweep(opened, session).catch(() => {});
+      });
     machines.set(spec.id, machine);
     return machine;
   }
@@ -136,8 +140,9 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
-  const disks = new DataDisks({
+  const disks: DataDisks = new DataDisks({
     ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    cutCopy: (place) => copies.cut(place),
     isLaunching: (id) => machines.get(id)?.launching === true,
     withMonitor: async (id, act) => {
       const machine = await need(id);
@@ -195,6 +200,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     }
   }
 
+  const copies = new DataCopies({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    ...{ machine: need, disks },
+  });
+
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
    * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
@@ -223,7 +233,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   let tidied: Promise<void> | undefined;
   /** Once, before anything is launched here. */
   const tidy = () => {
-    tidied ??= removeNeverStarted();
+    tidied ??= removeNeverStarted().then(() => copies.tidy());
     return tidied;
   };
 
@@ -371,6 +381,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
+    async copyData(service, volume, order) {
+      await tidy();
+      return await copies.copy(service, volume, order);
+    },
+    restoreData: (service, volume, file) => copies.restore(service, volume, file),
     removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {

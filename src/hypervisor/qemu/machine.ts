@@ -52,6 +52,7 @@ export class Machine {
   saving = false;
 
   #changed: (id: string) => void;
+  #opened: (machine: Machine, session: QmpSession) => void;
   #session: QmpSession | null = null;
   #connecting: Promise<QmpSession> | null = null;
   #released = false;
@@ -78,11 +79,13 @@ export class Machine {
     directory: RunDirectory,
     expectCommand: ExpectCommand,
     changed: (id: string) => void,
+    opened: (machine: Machine, session: QmpSession) => void = () => {},
   ) {
     this.spec = spec;
     this.directory = directory;
     this.expectCommand = expectCommand;
     this.#changed = changed;
+    this.#opened = opened;
   }
 
   /** Waits for the monitor of a QEMU that was just started. Throws UD_GUEST_START when it ends before. */
@@ -201,6 +204,7 @@ export class Machine {
     this.#volumeChanges += 1;
     session.onEvent((event) => this.#take(event));
     session.onClose(() => this.#lost(session));
+    this.#opened(this, session);
     this.#announce();
     return session;
   }

@@ -310,6 +310,8 @@ export class SimulatedWorld {
     revertData: async (service, volume, snapshot, aside) =>
       this.#disks.revert({ service, volume }, snapshot, aside, this.#clock.now()),
     growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
+    copyData: async (service, volume) => this.#disks.copied({ service, volume }),
+    restoreData: async () => {},
     removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},

@@ -18,6 +18,7 @@ import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
 import { Snapshots } from '../../../src/daemon/snapshots.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
+import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
 import { UNFENCED } from '../../../src/domain/fence.ts';
 import type { Happening } from '../../../src/domain/journal.ts';
 import type { Rollout, Verdict } from '../../../src/domain/rollout.ts';
@@ -85,6 +86,7 @@ export async function openStage() {
       ...{ store, hypervisor: sim.world.hypervisor, clock: systemClock, fence: UNFENCED },
       catalogue: new SnapshotCatalogue(paths.snapshots),
     }),
+    copies: new VolumeCopies(paths.dataCopies, { ...parts, store, hypervisor: sim.world.hypervisor }),
     store,
     artifacts,
     hypervisor: sim.world.hypervisor,

@@ -183,6 +183,21 @@ describe('growing', () => {
   });
 });
 
+test('guests whose volumes are virtio-blk have it, too', async () => {
+  const machine = {
+    cmdline: 'console=ttyS0 quiet panic=-1 ud.wait-volume=0',
+    volumes: 'virtio-blk',
+  } as const;
+  await hypervisor.launch({ ...here.spec('site-6-2', { machine }), data: [{ ...VOLUME, name: 'blk' }] });
+  const endpoint = await endpointOf(hypervisor, 'site-6-2');
+  await answersWith(endpoint, '/health', 'ok');
+  expect(await post(endpoint, '/data/append', 'here')).toBe('1');
+  await hypervisor.growData('site', 'blk', 96 << 20);
+  expect(Number(await post(endpoint, '/data/grow'))).toBeGreaterThan(80 << 20);
+  await hypervisor.stop('site-6-2', 20_000);
+  await hypervisor.removeData('site', 'blk');
+});
+
 test('a disk that was made to name another file is not attached', async () => {
   const folder = join(here.state, 'data', 'site', 'evil');
   await mkdir(folder, { recursive: true });

@@ -12,6 +12,7 @@ import { Services } from '../../../src/daemon/services.ts';
 import { Snapshots } from '../../../src/daemon/snapshots.ts';
 import { strategyOf } from '../../../src/daemon/strategy-of.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
+import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
 import { UNFENCED } from '../../../src/domain/fence.ts';
 import type { EngineParts } from '../../../src/engine/engine.ts';
 import { Monitor } from '../../../src/engine/monitor.ts';
@@ -81,6 +82,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     orders,
     services,
     collector: new Collector({ store, artifacts, hypervisor, clock: systemClock }),
+    copies: new VolumeCopies(join(folder, 'copies'), { ...parts, store }),
     store,
     artifacts,
     hypervisor,

@@ -90,7 +90,7 @@ const policy: fc.Arbitrary<RolloutPolicy> = fc
   .record({
     maxSurge: amount,
     maxUnavailable: amount,
-    parallel: fc.integer({ min: 1, max: 4 }),
+    parallel: fc.oneof(fc.constant('auto' as const), fc.integer({ min: 1, max: 4 })),
     batchWait: some(0, 0, 1500),
     minHealthy: some(0, 0, 2000),
     promotion: fc.constantFrom(0, 0, 2000, null),

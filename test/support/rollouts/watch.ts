@@ -31,7 +31,8 @@ export function watch(stage: Stage): void {
   const apply = sim.dataPlane.apply;
   sim.dataPlane.apply = async (table) => {
     const now = sim.clock.now();
-    shown ??= (await sim.dataPlane.status())[0] ?? null;
+    // One that has lost it is given again what it showed.
+    shown ??= (await sim.dataPlane.status())[0] ?? sim.store.table(table.service);
     const weightBefore = new Map(shown?.routes.map(({ instance, weight }) => [instance, weight]));
     for (const route of table.routes) {
       if (route.weight === 0 || (weightBefore.get(route.instance) ?? 0) > 0) continue;
