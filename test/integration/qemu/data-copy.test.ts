@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Progress } from '../../../src/domain/progress.ts';
@@ -53,6 +53,8 @@ async function copied(
     ...order,
     last,
   });
+  // As those that are kept.
+  await chmod(imageOf(id), 0o400);
   lastOf.set(volume, id);
   return { ...made, id };
 }
