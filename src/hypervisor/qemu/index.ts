@@ -5,7 +5,7 @@ import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts'
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import type { CodeVolume, Digest } from '../../domain/revision.ts';
 import { UnideployError } from '../../errors.ts';
-import type { Copying, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
@@ -185,13 +185,14 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
 
   /** One change at a time for each machine; other machines go on. */
-  async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
+  async function change(id: string, act: (board: Plugboard) => Promise<AttachedVolume[]>): Promise<void> {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
       const { spec, directory, expectCommand } = machine;
+      let now: AttachedVolume[] | undefined;
       try {
-        await act({
+        now = await act({
           ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
@@ -199,7 +200,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       } catch (error) {
         throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
-        machine.volumesChanged();
+        machine.volumesChanged(now);
       }
     });
   }
