@@ -78,7 +78,7 @@ function departures(
       actions.push({ kind: 'drain', instance: id });
     } else if (state === 'stopped') {
       // As long as the table has anybody, requests wait for the next one instead of being refused.
-      if (pool.instances.some((i) => i.routed && i.state !== 'stopped'))
+      if (rollout.exclusive || pool.instances.some((i) => i.routed && i.state !== 'stopped'))
         actions.push({ kind: 'retire', instance: id });
     } else if (enough || wanted > 0) {
       wanted -= 1;
@@ -101,6 +101,7 @@ function launches(
   well: ObservedInstance[],
   rollout: RolloutView,
 ): Action[] {
+  if (rollout.exclusive && pool.instances.some((i) => !well.includes(i))) return [];
   const first = sick.filter((i) => wordOn(i, rollout)?.treatment === 'restart');
   const missing = rollout.replicas - well.length - first.length;
   return launchesOf(Math.min(missing, room(pool, rollout)), rollout);

@@ -121,6 +121,8 @@ function departures(pool: ObservedPool, leave: ObservedInstance[], rollout: Roll
 }
 
 function launches(pool: ObservedPool, keep: ObservedInstance[], rollout: RolloutView): Action[] {
+  // One that has stopped may be there still, or hold its disk as evidence.
+  if (rollout.exclusive && pool.instances.some((i) => !keep.includes(i))) return [];
   const { surge } = bounds(rollout.policy, rollout.replicas);
   const alive = pool.instances.filter((i) => i.state !== 'stopped').length;
   const missing = Math.min(rollout.replicas - keep.length, rollout.replicas + surge - alive);

@@ -31,5 +31,6 @@ export async function buildRevision(
     files.set(volume.digest, file);
     volumes.push(volume);
   }
-  return { spec: { image, machine: config.machine, volumes, checks: config.checks }, files };
+  const { machine, checks, data } = config;
+  return { spec: { image, machine, volumes, checks, ...(data.length > 0 && { data }) }, files };
 }

@@ -43,6 +43,11 @@ export class Interruption {
     if (this.#signal) throw new Interrupted(this.#signal);
   }
 
+  /** The same of a job, which the signal has cancelled. */
+  insteadOfJob(error: unknown): unknown {
+    return this.#signal ? new Interrupted(this.#signal, CANCELLED) : error;
+  }
+
   /** What has really ended a command: an error after a signal is what has come of that. */
   instead(error: unknown): unknown {
     return this.#signal ? new Interrupted(this.#signal) : error;
@@ -80,16 +85,15 @@ export class Interruption {
   };
 }
 
+const NOTHING_BEGAN = 'ended the command before a rollout began; nothing was changed';
+const CANCELLED = 'cancelled the job; nothing of it stays';
+
 /** Nothing was set going, and nothing will be. */
 class Interrupted extends UnideployError {
   readonly #signal: Signal;
 
-  constructor(signal: Signal) {
-    super(
-      'UD_INTERRUPTED',
-      `${signal} ended the command before a rollout began; nothing was changed`,
-      'call it again',
-    );
+  constructor(signal: Signal, what = NOTHING_BEGAN) {
+    super('UD_INTERRUPTED', `${signal} ${what}`, 'call it again');
     this.#signal = signal;
   }
 

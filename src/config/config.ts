@@ -1,5 +1,5 @@
 import type { HealthPolicy } from '../domain/policy.ts';
-import type { Checks, Machine, VolumeFormat } from '../domain/revision.ts';
+import type { Checks, DataVolume, Machine, VolumeFormat } from '../domain/revision.ts';
 import type { SupervisionPolicy } from '../domain/supervision.ts';
 import type { ListenAddress } from '../proxy/port.ts';
 import type { KeyPath, Position } from './positions.ts';
@@ -19,6 +19,7 @@ export interface Config {
   boot: BootFiles;
   build: ImageBuild | null;
   volumes: VolumeConfig[];
+  data: DataVolume[];
   checks: Checks;
   health: HealthPolicy;
   rollout: RolloutConfig;

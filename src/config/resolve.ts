@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import type { Machine } from '../domain/revision.ts';
 import type { BootFiles, Config, FileReference, VolumeConfig } from './config.ts';
+import { dataVolumesOf } from './data-schema.ts';
 import { type KeyPath, locate, type ParsedFile, place } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutOf } from './rollout.ts';
@@ -31,6 +32,7 @@ export function resolveConfig(parsed: ParsedFile, declaration: Declaration): Con
     volumes: declaration.volumes.map((volume, index) =>
       volumeOf(volume, { path: ['volumes', index], folder, reference, where }),
     ),
+    data: dataVolumesOf(declaration),
     checks: {
       port: declaration.port,
       healthPath,
@@ -59,6 +61,7 @@ function machineOf(guest: Declaration['guest']): Machine {
     cmdline: cmdline.filter((part) => part !== '').join(' '),
     volumes: required(guest.volumes ?? profile.volumes, 'guest.volumes'),
     swap: required(guest.swap ?? profile.swap, 'guest.swap'),
+    ...(guest.wake !== undefined && { wake: guest.wake }),
   };
 }
 

@@ -1,3 +1,4 @@
+import { dataBreaches } from './data-schema.ts';
 import type { KeyPath } from './positions.ts';
 import { PROFILES } from './profiles.ts';
 import { rolloutBreaches } from './rollout-rules.ts';
@@ -18,6 +19,7 @@ export function breaches(declaration: Declaration): Breach[] {
     ...declaration.volumes.flatMap((volume, index) => volumeBreaches(volume, ['volumes', index])),
     ...repeated(declaration.volumes, 'name'),
     ...repeated(declaration.volumes, 'probe'),
+    ...dataBreaches(declaration),
     ...rolloutBreaches(declaration),
     ...proxyBreaches(declaration),
     ...supervisionBreaches(
@@ -31,7 +33,7 @@ type Guest = Declaration['guest'];
 type Volume = Declaration['volumes'][number];
 type Proxy = Declaration['proxy'];
 
-function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach[] {
+function bootBreaches({ profile, kernel, initrd, cmdline, disk, wake }: Guest): Breach[] {
   const found: Breach[] = [];
   const breach = (key: string, message: string) => found.push({ path: ['guest', key], message });
   if (disk !== undefined) {
@@ -46,6 +48,11 @@ function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach
   }
   if (profile === 'nanos' && kernel !== undefined && disk === undefined)
     breach('kernel', 'guest.kernel is given for a nanos guest, expected guest.disk');
+  if (wake !== undefined && disk !== undefined)
+    breach(
+      'wake',
+      'guest.wake is given with a disk, expected it only with guest.kernel: what a guest has written to its disk is no part of its memory',
+    );
   if (initrd !== undefined && kernel === undefined)
     breach('initrd', 'guest.initrd is given without a kernel, expected guest.kernel too');
   return found;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dataSchema } from './data-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { rolloutSchema } from './rollout-schema.ts';
 import {
@@ -64,6 +65,12 @@ const guest = z
         .optional()
         .describe(
           'overlap: the guest holds old and new volume at once; replace: the old one leaves first; linux overlap, nanos replace if left out',
+        ),
+      wake: z
+        .union([z.literal('none'), httpPath], { error: 'expected an HTTP path such as /wake, or none' })
+        .optional()
+        .describe(
+          'HTTP path to which a copy of a running guest is POSTed who it is; none: nothing need be told to it; guests are never copied if left out',
         ),
     },
     map,
@@ -161,6 +168,7 @@ export const configSchema = z
         .max(8, { error: 'expected at most 8 volumes' })
         .prefault([])
         .describe('code volumes: immutable, attached read-only'),
+      data: dataSchema,
       port: integer(1, 65535).prefault(80).describe('TCP port of the application in the guest'),
       health: health.prefault({}),
       revision: revision.prefault({}),

@@ -15,15 +15,18 @@ import type { DataPlane } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
 import type { Store } from '../store/port.ts';
 import { VERSION } from '../version.ts';
-import { answerErrors, notUnderstood } from './api-errors.ts';
+import { answerErrors, type Discretion, notUnderstood, toldOf } from './api-errors.ts';
 import { guard } from './api-guard.ts';
 import { scopeOf } from './api-scopes.ts';
 import type { Collector } from './collector.ts';
 import type { Deployments } from './deployments.ts';
+import { JobStreams } from './job-stream.ts';
 import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
 import type { Orders } from './orders.ts';
 import type { Services } from './services.ts';
+import type { Snapshots } from './snapshots.ts';
+import type { VolumeCopies } from './volume-copies.ts';
 
 export interface ApiParts {
   state: string;
@@ -31,6 +34,9 @@ export interface ApiParts {
   orders: Orders;
   services: Services;
   collector: Pick<Collector, 'collect' | 'remove'>;
+  snapshots: Snapshots;
+  /** of data volumes */
+  copies: Pick<VolumeCopies, 'list' | 'make' | 'read' | 'remove' | 'restore'>;
   store: Store;
   artifacts: ContentStore;
   hypervisor: Hypervisor;
@@ -59,7 +65,9 @@ const LONGEST_NAME = 4096;
 
 const byService = z.object({ service: z.string() });
 const byNewService = z.object({ service: messages.serviceName });
+const byData = z.object({ service: z.string(), volume: z.string() });
 const byDigest = z.object({ digest: messages.artifactDigest });
+const byCopy = z.object({ service: z.string(), volume: z.string(), copy: z.string() });
 const byRollout = z.object({ id: z.coerce.number().int().positive() });
 const consoleQuery = z.object({
   lines: z.coerce.number().int().min(1).max(10_000).default(100),
@@ -103,7 +111,11 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   if (remote) guard(api, remote.tokens, remote.now);
   api.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   api.addHook('preSerialization', async (_request, _reply, payload) => veilAll(payload));
-  answerErrors(api, { log: parts.log ?? (() => {}), hidden: remote && parts.state });
+  const discretion: Discretion = { log: parts.log ?? (() => {}), hidden: remote && parts.state };
+  answerErrors(api, discretion);
+  const jobs = new JobStreams({ tell: (error) => toldOf(error, discretion), veilAll });
+  // Before the connections are cut: what the controller is asked to do ends with it, in order.
+  api.addHook('preClose', () => jobs.close());
 
   api.setNotFoundHandler(({ method, url }) => {
     throw notUnderstood(`the controller knows no ${method} ${url}`);
@@ -182,6 +194,26 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
       deployments[verb](serviceOf(request), checked(messages.performed, request.body).performer),
     );
 
+  const byId = z.object({ service: messages.serviceName, snapshot: z.string() });
+  api.get('/services/:service/snapshots', (request) =>
+    parts.snapshots.list(checked(byNewService, request.params).service),
+  );
+  api.post('/services/:service/snapshots', (request, reply) => {
+    const service = serviceOf(request);
+    const order = checked(messages.takeRequest, request.body);
+    return jobs.answer(reply, (tell, signal) => parts.snapshots.create(service, order, tell, signal));
+  });
+  api.post('/services/:service/snapshots/:snapshot/restore', (request) => {
+    const { service, snapshot } = checked(byId, request.params);
+    const { replaces, performer } = checked(messages.restoreRequest, request.body);
+    return deployments.restore(service, snapshot, replaces, performer);
+  });
+  api.delete('/services/:service/snapshots/:snapshot', async (request, reply) => {
+    const { service, snapshot } = checked(byId, request.params);
+    await parts.snapshots.remove(service, snapshot);
+    return reply.code(204).send();
+  });
+
   /** Gives somebody's word to the rollout under way; the journal is looked at first, so that none of what follows is missed. */
   const order = async (
     service: string,
@@ -208,6 +240,63 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
     const { performer, rollout } = checked(messages.abortRequest, request.body);
     const isOver = rollout !== null && store.rollout(rollout)?.state !== 'open';
     return order(service, async () => (isOver ? null : await orders.abort(service, performer)));
+  });
+
+  api.get('/data', () => hypervisor.dataVolumes());
+  const dataOf = (request: FastifyRequest) => checked(byData, request.params);
+  api.post('/services/:service/data/:volume/snapshot', (request) => {
+    const { service, volume } = dataOf(request);
+    const { snapshot, performer } = checked(messages.keepRequest, request.body);
+    return deployments.snapshotData(service, volume, snapshot, performer);
+  });
+  api.post('/services/:service/data/:volume/revert', (request) => {
+    const { service, volume } = dataOf(request);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
+    return deployments.revert(service, volume, snapshot, performer);
+  });
+  api.post('/services/:service/data/:volume/forget', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
+    await deployments.forgetData(service, volume, snapshot, performer);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/grow', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    const { size, performer } = checked(messages.growRequest, request.body);
+    await deployments.growData(service, volume, size, performer);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/remove', async (request, reply) => {
+    const { service, volume } = dataOf(request);
+    await deployments.removeData(service, volume, checked(messages.performed, request.body).performer);
+    return reply.code(204).send();
+  });
+
+  api.get('/services/:service/copies', (request) => parts.copies.list(serviceOf(request)));
+  api.post('/services/:service/data/:volume/copies', (request, reply) => {
+    const { service, volume } = dataOf(request);
+    const wish = checked(messages.copyRequest, request.body);
+    return jobs.answer(reply, (report, signal) => parts.copies.make(service, volume, wish, report, signal));
+  });
+  const copyOf = (request: FastifyRequest) => checked(byCopy, request.params);
+  api.get(
+    '/services/:service/data/:volume/copies/:copy',
+    { exposeHeadRoute: false },
+    async (request, reply) => {
+      const { service, volume, copy } = copyOf(request);
+      const { bytes, size } = await parts.copies.read(service, volume, copy);
+      return reply.type('application/octet-stream').header('content-length', size).send(bytes);
+    },
+  );
+  api.post('/services/:service/data/:volume/copies/:copy/remove', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.remove(service, volume, copy, checked(messages.performed, request.body).performer);
+    return reply.code(204).send();
+  });
+  api.post('/services/:service/data/:volume/copies/:copy/restore', async (request, reply) => {
+    const { service, volume, copy } = copyOf(request);
+    await parts.copies.restore(service, volume, copy, checked(messages.performed, request.body).performer);
+    return reply.code(204).send();
   });
 
   api.post('/proxy/upgrade', async () => {

@@ -1,17 +1,27 @@
 import { missing } from '../artifact/store.ts';
 import { choose } from '../domain/choice.ts';
-import type { JournalEntry } from '../domain/journal.ts';
+import type { Happening, JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
-import { artifactsOf, canonical, type Revision, type RevisionSpec } from '../domain/revision.ts';
-import { type Goal, isByConfig, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
+import { artifactsOf, canonical, dataOf, type Revision, type RevisionSpec } from '../domain/revision.ts';
+import {
+  type Goal,
+  isByConfig,
+  type Restore,
+  type Rollout,
+  type RolloutKind,
+  underWay,
+} from '../domain/rollout.ts';
+import { expectMatch, refusedSnapshot } from '../domain/snapshot.ts';
+import { beforeRevert, type Kept, keepState } from '../engine/data.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
+import { type SnapshotCatalogue, unknownSnapshot } from '../snapshots/catalogue.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
-import type { DeployRequest, Plan, Started } from './messages.ts';
+import type { DeployRequest, Plan, Reverted, Started } from './messages.ts';
 import type { Orders } from './orders.ts';
 import { simulate } from './plan.ts';
 import { locked, needService, nothingOpen } from './refusals.ts';
@@ -25,12 +35,16 @@ export interface Artifacts {
   verify(digest: string): Promise<void>;
   /** @throws UD_IMAGE_REFUSED when one of a revision may not be used; left out: all may */
   inspect?(spec: RevisionSpec): Promise<void>;
+  /** left out: there are none */
+  snapshots?: Pick<SnapshotCatalogue, 'need' | 'verify'>;
 }
 
 /** Rollouts that are looked through for the last one that a person has begun. */
 const RECENT = 100;
 /** Who begins repairs. */
 const SUPERVISOR = 'the supervisor';
+/** Where no revision says how many states are kept. */
+const KEEP_ALL = 1000;
 
 /** What the verbs need besides the engine's parts. */
 export interface Deploying {
@@ -63,6 +77,8 @@ export class Deployments {
     const { policy, health, supervision, kind, performer, force, expect } = request;
     await this.#needArtifacts(request.spec);
     await this.#artifacts.inspect?.(request.spec);
+    needOneInstance(request.spec, request.replicas);
+    await this.#needRoom(name, request.spec);
     await this.#parts.strategyOf(policy.strategy === 'auto' ? 'rolling' : policy.strategy);
     this.#expectRevision(name, expect);
     const among = await this.#makeRoom(name, performer, request.supersede ? performer : null);
@@ -77,6 +93,8 @@ export class Deployments {
 
   /** What `deploy` would do, step by step, if nothing went wrong. */
   async plan(name: string, request: DeployRequest): Promise<Plan> {
+    needOneInstance(request.spec, request.replicas);
+    await this.#needRoom(name, request.spec);
     const { goal: from } = this.#store.service(name) ?? nothing(request);
     const known = this.#known(name, request.spec, from);
     const number = (this.#store.revisions(name)[0]?.number ?? 0) + 1;
@@ -96,7 +114,9 @@ export class Deployments {
     );
     const table = await this.#parts.routing.status(name);
     const strategy = await this.#parts.strategyOf(opened.strategy);
-    const steps = await simulate(opened, strategy, source ? [target, source] : [target], { machines, table });
+    const templates = await this.#parts.hypervisor.templates();
+    const found = { machines, templates, table };
+    const steps = await simulate(opened, strategy, source ? [target, source] : [target], found);
     return { strategy: opened.strategy, from, to, steps, ms: duration(steps) };
   }
 
@@ -111,6 +131,102 @@ export class Deployments {
       { ...service.goal, revision: target.number },
       { kind: 'rollback', performer },
     );
+  }
+
+  /**
+   * Makes a data volume what it was at a snapshot. Where an instance has it, that one goes, and another one of the same
+   * revision comes, with requests waiting meanwhile; else it is done at once.
+   * @throws UD_UNKNOWN_VOLUME, UD_UNKNOWN_SNAPSHOT
+   */
+  async revert(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted> {
+    await this.#makeRoom(name, performer, null);
+    const { hypervisor, clock } = this.#parts;
+    const all = await hypervisor.dataVolumes();
+    const found = all.find((each) => each.service === name && each.name === volume);
+    if (!found) throw unknownData(name, volume);
+    if (!found.snapshots.some((each) => each.name === snapshot)) {
+      const known = found.snapshots.map((each) => each.name).join(', ') || 'none';
+      throw new UnideployError(
+        'UD_UNKNOWN_SNAPSHOT',
+        `data volume ${volume} of ${name} has no snapshot ${snapshot}; it has ${known}`,
+        `choose one of: unideploy volume snapshots ${volume}`,
+      );
+    }
+    const service = this.#store.service(name);
+    const target = this.#revision(name, service?.goal.revision ?? null);
+    if (service && target && dataOf(target).some((each) => each.name === volume)) {
+      await this.#needArtifacts(target);
+      const asked = { kind: 'restart', performer, force: true, revert: { volume, snapshot } } as const;
+      return await this.#begin(service, service.goal, asked);
+    }
+    const aside = beforeRevert(Math.floor(clock.now() / 1000));
+    await hypervisor.revertData(name, volume, snapshot, aside);
+    this.#note(name, { event: 'data-reverted', volume, snapshot, aside, by: performer });
+    return { kind: 'reverted', volume, snapshot, aside };
+  }
+
+  /** Removes a data volume for good. @throws UD_DATA_IN_USE while the service wants it */
+  async removeData(name: string, volume: string, performer: string): Promise<void> {
+    const { hypervisor } = this.#parts;
+    const open = this.#orders.open(name);
+    const wanting = [this.#store.service(name)?.goal.revision, open?.to.revision, open?.from.revision]
+      .map((number) => this.#revision(name, number ?? null))
+      .find((revision) => dataOf(revision).some((each) => each.name === volume));
+    if (wanting)
+      throw new UnideployError(
+        'UD_DATA_IN_USE',
+        `data volume ${volume} of ${name} is one of revision ${wanting.number}, which the service is to run`,
+        `take the service down first: unideploy down --service ${name}`,
+      );
+    const all = await hypervisor.dataVolumes();
+    if (!all.some((each) => each.service === name && each.name === volume)) throw unknownData(name, volume);
+    await hypervisor.removeData(name, volume);
+    this.#note(name, { event: 'data-removed', volume, by: performer });
+  }
+
+  /** Makes a data volume larger. @throws UD_USAGE where it would shrink */
+  async growData(name: string, volume: string, size: number, performer: string): Promise<void> {
+    const { hypervisor } = this.#parts;
+    const all = await hypervisor.dataVolumes();
+    const found = all.find((each) => each.service === name && each.name === volume);
+    if (!found) throw unknownData(name, volume);
+    if (size < found.size) throw wouldShrink(name, volume, found.size, size);
+    await hypervisor.growData(name, volume, size);
+    if (size > found.size)
+      this.#note(name, { event: 'data-grown', volume, from: found.size, to: size, by: performer });
+  }
+
+  /** Keeps the state of a data volume at this moment, until somebody forgets it. */
+  async snapshotData(
+    name: string,
+    volume: string,
+    snapshot: string | null,
+    performer: string,
+  ): Promise<Kept> {
+    const { hypervisor, clock } = this.#parts;
+    const service = this.#store.service(name);
+    const target = this.#revision(name, service?.goal.revision ?? null);
+    const policy = dataOf(target).find((each) => each.name === volume);
+    const told = snapshot ?? `kept-${Math.floor(clock.now() / 1000)}`;
+    const { keep = KEEP_ALL, freeze = null, thaw = null } = policy ?? {};
+    if (!(await hypervisor.dataVolumes()).some((each) => each.service === name && each.name === volume))
+      throw unknownData(name, volume);
+    const kept = await keepState(this.#parts, name, { name: volume, keep, freeze, thaw }, told);
+    this.#note(name, { event: 'data-kept', volume, snapshot: told, still: kept.still, by: performer });
+    return kept;
+  }
+
+  /** Keeps a state of a data volume no more. */
+  async forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void> {
+    await this.#parts.hypervisor.forgetData(name, volume, snapshot);
+    this.#note(name, { event: 'data-forgotten', volume, snapshot, by: performer });
+  }
+
+  /** In the journal of the service's last rollout: none is under way for it. */
+  #note(service: string, happening: Happening): void {
+    const id = this.#store.rollouts(service, 1)[0]?.id ?? 0;
+    this.#store.append({ id, service }, this.#parts.clock.now(), happening);
+    this.#parts.onJournal(id);
   }
 
   /** Replaces every instance by another of the same revision. */
@@ -130,11 +246,12 @@ export class Deployments {
       const message = last ? `rollout ${last.id} of ${name} succeeded` : `${name} has never been rolled out`;
       throw nothingOpen(`${message}: there is nothing to try again`, 'roll out: unideploy rollout');
     }
-    const { to, policy, health, supervision, kind, among } = last;
+    const { to, policy, health, supervision, kind, among, restore } = last;
     const target = this.#revision(name, to.revision);
     if (target) await this.#needArtifacts(target);
     const goal = this.#store.service(name)?.goal ?? last.from;
-    return await this.#begin({ name, goal, policy, health, supervision }, to, { kind, performer, among });
+    const asked = { kind, performer, among, restore };
+    return await this.#begin({ name, goal, policy, health, supervision }, to, asked);
   }
 
   async scale(name: string, replicas: number, performer: string): Promise<Started> {
@@ -142,6 +259,7 @@ export class Deployments {
     const service = needService(this.#store, name);
     const target = this.#revision(name, service.goal.revision);
     if (target) await this.#needArtifacts(target);
+    needOneInstance(target, replicas);
     return await this.#begin(service, { ...service.goal, replicas }, { kind: 'scale', performer });
   }
 
@@ -162,6 +280,35 @@ export class Deployments {
     return rollout;
   }
 
+  /**
+   * Has an instance take the place of another in the pool, which goes on from what was saved. One of an earlier revision takes
+   * the whole pool back to that, so there may be no other.
+   * @param replaces null: the instance that was saved
+   */
+  async restore(name: string, id: string, replaces: string | null, performer: string): Promise<Started> {
+    const { snapshots } = this.#artifacts;
+    if (!snapshots) throw unknownSnapshot(name, id);
+    const snapshot = await snapshots.need(name, id);
+    await this.#makeRoom(name, performer, null);
+    const service = needService(this.#store, name);
+    const { goal } = service;
+    const target = this.#needRevision(name, snapshot.revision);
+    expectMatch(snapshot, target, `revision ${target.number} of ${name}`);
+    if (target.number !== goal.revision && goal.replicas > 1)
+      throw refusedSnapshot(
+        `snapshot ${id} is of revision ${target.number}, and the ${goal.replicas} instances of ${name} are of ${goal.revision}`,
+        `go back to that revision first: unideploy rollback ${target.number}`,
+      );
+    await this.#needArtifacts(target);
+    await snapshots.verify(snapshot);
+    const restore = { snapshot: id, replaces: replaces ?? snapshot.instance };
+    return await this.#begin(
+      service,
+      { ...goal, revision: target.number },
+      { kind: 'restore', performer, restore },
+    );
+  }
+
   async down(name: string, performer: string): Promise<Started> {
     await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
@@ -179,7 +326,12 @@ export class Deployments {
   async #begin(service: Subject, to: Goal, asked: Asked): Promise<Started> {
     const { name } = service;
     const target = this.#revision(name, to.revision);
-    if (!asked.force && to.revision !== null && (await this.#isThere(name, service.goal, to))) {
+    if (
+      !asked.force &&
+      !asked.restore &&
+      to.revision !== null &&
+      (await this.#isThere(name, service.goal, to))
+    ) {
       this.#store.putService({ ...service, gaveUp: null, warm: this.#store.service(name)?.warm ?? null });
       return { kind: 'unchanged', service: name, revision: to.revision };
     }
@@ -206,7 +358,7 @@ export class Deployments {
     { name, goal: from, policy, health, supervision }: Subject,
     to: Goal,
     target: Revision | null,
-    { kind, performer, force = false, among = [], sick = [] }: Asked,
+    { kind, performer, force = false, among = [], sick = [], revert, restore = null }: Asked,
   ): NewRollout {
     const now = this.#parts.clock.now();
     const source = this.#revision(name, from.revision);
@@ -229,7 +381,9 @@ export class Deployments {
       launches: 0,
       renew: force ? now : null,
       sick,
+      restore,
       among,
+      ...(revert && { revert }),
       ending: null,
       heard: 0,
     };
@@ -292,6 +446,15 @@ export class Deployments {
     await Promise.all(artifactsOf(spec).map((digest) => this.#artifacts.verify(digest)));
   }
 
+  /** No disk becomes smaller than it is. */
+  async #needRoom(name: string, spec: RevisionSpec): Promise<void> {
+    const there = (await this.#parts.hypervisor.dataVolumes()).filter(({ service }) => service === name);
+    for (const { name: volume, size } of dataOf(spec)) {
+      const now = there.find((each) => each.name === volume)?.size ?? 0;
+      if (now > size) throw wouldShrink(name, volume, now, size);
+    }
+  }
+
   /**
    * Waits until a rollout of the service may begin, having the one that is under way end where somebody supersedes it. A repair
    * always gives way: nobody is to be locked out by one.
@@ -342,10 +505,38 @@ interface Asked {
   force?: boolean;
   among?: number[];
   sick?: Sick[];
+  revert?: Rollout['revert'];
+  /** an instance is to be as it was, whatever the pool is now */
+  restore?: Restore | null;
 }
 
 /** What a rollout is of. */
 type Subject = Pick<Service, 'name' | 'goal' | 'policy' | 'health' | 'supervision'>;
+
+function wouldShrink(service: string, volume: string, now: number, size: number): UnideployError {
+  return new UnideployError(
+    'UD_USAGE',
+    `data volume ${volume} of ${service} has ${now} bytes, and would have ${size}: it never shrinks`,
+    `say ${now} bytes or more; or begin a new one under another name, and copy what it is to hold`,
+  );
+}
+
+function unknownData(service: string, volume: string): UnideployError {
+  return new UnideployError(
+    'UD_UNKNOWN_VOLUME',
+    `${service} has no data volume ${volume}`,
+    `list those there are: unideploy volume ls --service ${service}`,
+  );
+}
+
+function needOneInstance(spec: Pick<RevisionSpec, 'data'> | null, replicas: number): void {
+  if (replicas <= 1 || dataOf(spec).length === 0) return;
+  throw new UnideployError(
+    'UD_USAGE',
+    `a service with data volumes has one instance, and ${replicas} are asked for`,
+    'one instance at a time can write to a disk; give each service a disk of its own',
+  );
+}
 
 function goalOf({ number }: Revision, { replicas, listen, traffic }: DeployRequest): Goal {
   return { revision: number, replicas, listen, traffic };
@@ -356,8 +547,8 @@ function nothing({ listen, traffic }: DeployRequest): { goal: Goal } {
 }
 
 /** What makes two deploys the same, whoever built them. */
-function identity({ image, machine, volumes, checks }: RevisionSpec): string {
-  return canonical({ image, machine, volumes, checks });
+function identity({ image, machine, volumes, checks, data }: RevisionSpec): string {
+  return canonical({ image, machine, volumes, checks, data: dataOf({ data }) });
 }
 
 function duration(steps: JournalEntry[]): number {

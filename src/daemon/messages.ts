@@ -5,11 +5,12 @@ import type { ObservedInstance } from '../domain/pool.ts';
 import type { GaveUp } from '../domain/restraint.ts';
 import type { Build, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { ErrorReport } from '../errors.ts';
-import type { Endpoint } from '../hypervisor/port.ts';
+import type { DataVolumeState, Endpoint } from '../hypervisor/port.ts';
 import { trafficPolicy } from '../proxy/table.ts';
 import { rolloutPolicy } from './policy-message.ts';
 import { supervisionPolicy } from './supervision-message.ts';
@@ -40,6 +41,7 @@ const spec = z.strictObject({
     cmdline: z.string().regex(/^[ -~]{0,2000}$/, 'expected one line of printable characters'),
     volumes: z.enum(['virtio-scsi', 'virtio-blk']),
     swap: z.enum(['overlap', 'replace']),
+    wake: z.union([z.literal('none'), path]).exactOptional(),
   }),
   volumes: z.array(
     z.strictObject({
@@ -56,6 +58,24 @@ const spec = z.strictObject({
     healthPath: path,
     revisionPath: path.nullable(),
   }),
+  data: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z][a-z0-9-]{0,15}$/),
+        size: z
+          .number()
+          .int()
+          .min(1 << 20)
+          .max(2 ** 50),
+        filesystem: z.enum(['ext4', 'none']),
+        snapshot: z.enum(['before-rollout', 'never']),
+        keep: z.number().int().min(1).max(30),
+        freeze: path.nullable(),
+        thaw: path.nullable(),
+      }),
+    )
+    .max(4)
+    .optional(),
 }) satisfies z.ZodType<RevisionSpec>;
 
 const listen = z.strictObject({ host: z.string().min(1).max(255), port: z.number().int().min(0).max(65535) });
@@ -112,6 +132,13 @@ export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
 export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
 /** `unusedFor`: ms that an artifact must not have been asked for; `dryRun`: nothing is removed */
+/** A copy of a data volume that is to be made; bytes a second, 0: as many as there can be. */
+export const copyRequest = z.object({
+  full: z.boolean(),
+  rate: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+  ...performed.shape,
+});
+
 export const collectRequest = z.strictObject({
   unusedFor: z
     .int()
@@ -119,8 +146,45 @@ export const collectRequest = z.strictObject({
     .max(366 * 86_400_000),
   dryRun: z.boolean(),
 });
+/** `instance` null: the only one that there is; `memory` false: its disk alone */
+export const takeRequest = z.strictObject({
+  instance: z.string().min(1).max(64).nullable(),
+  memory: z.boolean(),
+  performer,
+});
+export type TakeRequest = z.infer<typeof takeRequest>;
+/** `replaces` null: the instance that was saved gives way */
+export const restoreRequest = z.strictObject({ replaces: z.string().min(1).max(64).nullable(), performer });
+
+/** A snapshot as people are told of it. */
+export type ShownSnapshot = Pick<
+  Snapshot,
+  'id' | 'service' | 'instance' | 'revision' | 'createdAt' | 'createdBy' | 'pausedMs'
+> & {
+  memory: boolean;
+  disk: boolean;
+  /** of its files */
+  bytes: number;
+  qemu: string;
+};
+
+/** `damaged`: what is left of it cannot be relied on */
+export type ListedSnapshot = (ShownSnapshot & { damaged: false }) | { id: string; damaged: true };
+
 /** `pinned` false: its artifacts are kept by the policy alone from now on */
 export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
+
+const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
+/** `snapshot` null: it is named by the time */
+export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
+export const keptRequest = z.strictObject({ snapshot, performer });
+export const growRequest = z.strictObject({
+  size: z
+    .int()
+    .min(1 << 20)
+    .max(2 ** 50),
+  performer,
+});
 
 /** One file of the artifact store. */
 export interface CollectedFile {
@@ -143,7 +207,11 @@ export interface Collected {
 /** What became of a request: a rollout to follow, or nothing to do. */
 export type Started =
   | { kind: 'rollout'; rollout: Rollout }
-  | { kind: 'unchanged'; service: string; revision: number };
+  /** `revision` null: it serves nothing */
+  | { kind: 'unchanged'; service: string; revision: number | null };
+
+/** What became of a revert: a rollout to follow, where an instance has the disk, or it is done. */
+export type Reverted = Started | { kind: 'reverted'; volume: string; snapshot: string; aside: string };
 
 /** What somebody's word was for, as it was just before. */
 export interface Ordered {
@@ -188,6 +256,8 @@ export interface ServiceStatus {
   sick: { instance: string; cause: Cause; sentence: string }[];
   /** instances that are kept, stopped, to be looked at */
   frozen: string[];
+  /** the disks that its instance writes to; missing: of a controller of an earlier version */
+  data?: DataVolumeState[];
   /** why the supervisor repairs it no more; null: it does, or was told not to */
   gaveUp: GaveUp | null;
   /** the rollout under way */

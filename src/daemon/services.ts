@@ -39,10 +39,11 @@ export class Services {
     const open = this.#store.openRollouts().find((rollout) => rollout.service === name) ?? null;
     const service = this.#store.service(name);
     const goal = service?.goal ?? open?.from ?? needService(this.#store, name).goal;
-    const [pool, table, machines] = await Promise.all([
+    const [pool, table, machines, data] = await Promise.all([
       this.pool(name, [goal.revision, open?.to.revision ?? null]),
       this.#parts.routing.status(name),
       this.#parts.hypervisor.list(),
+      this.#parts.hypervisor.dataVolumes(),
     ]);
     const instances = pool.instances.map((instance): InstanceStatus => {
       const machine = machines.find(({ spec }) => spec.id === instance.id);
@@ -69,6 +70,7 @@ export class Services {
       frozen: machines
         .filter(({ spec, state }) => spec.service === name && state === 'frozen')
         .map(({ spec }) => spec.id),
+      data: data.filter(({ service: its }) => its === name),
       gaveUp: service?.gaveUp ?? null,
       open,
       warm: this.#warm(service),

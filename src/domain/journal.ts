@@ -33,6 +33,36 @@ export type Happening =
   | { event: 'action-started'; action: Action; revision: number | null }
   | { event: 'action-finished'; action: Action; ms: number }
   | { event: 'action-failed'; action: Action; ms: number; error: ErrorReport }
+  /** an instance had to be forced: what its guest had not written to its data volumes is lost */
+  | { event: 'data-unwritten'; instance: string; volumes: string[] }
+  /**
+   * What happened to a data volume. `by`: whose word it was; null: the rollout's.
+   * `still`: whether the guest held still meanwhile, or why not; null: nobody has asked it
+   */
+  | { event: 'data-kept'; volume: string; snapshot: string; still: true | string | null; by: string | null }
+  | { event: 'data-forgotten'; volume: string; snapshot: string; by: string }
+  | { event: 'data-removed'; volume: string; by: string }
+  /** `aside`: its state until then, by which it can be undone */
+  | { event: 'data-reverted'; volume: string; snapshot: string; aside: string; by: string | null }
+  /** bytes */
+  | { event: 'data-grown'; volume: string; from: number; to: number; by: string | null }
+  /** `of`: the copy that it was made of, with what had changed since; null: it was made whole */
+  | {
+      event: 'data-copied';
+      volume: string;
+      copy: string;
+      of: string | null;
+      still: true | string | null;
+      by: string;
+    }
+  | { event: 'copy-removed'; volume: string; copy: string; by: string }
+  | { event: 'data-restored'; volume: string; copy: string; by: string }
+  /** a guest was booted, proven and kept, for others to be copies of; `template`: its key */
+  | { event: 'template-made'; template: string; revision: number; ms: number }
+  /** the instance was started as a copy of the template, and has proven itself */
+  | { event: 'copied'; instance: string; template: string; ms: number }
+  /** there is no such template: none could be made, or a copy of it was of no use; guests boot instead */
+  | { event: 'template-broken'; template: string; instance: string; error: ErrorReport }
   | { event: 'waiting'; reason: string }
   /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
   | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }

@@ -16,6 +16,25 @@ export interface CodeVolume {
   probe: string;
 }
 
+/**
+ * A disk that an instance writes to and that outlives it: made empty once, handed on from an instance to its successor,
+ * attached to one at a time. Named by the service, not by its bytes.
+ */
+export interface DataVolume {
+  name: string;
+  /** bytes that the guest sees, at least: it never shrinks */
+  size: number;
+  /** what it is made with; none: the guest is given an empty disk */
+  filesystem: 'ext4' | 'none';
+  /** whether its state is kept before a rollout touches the instance that has it */
+  snapshot: 'before-rollout' | 'never';
+  /** how many such states are kept, the newest */
+  keep: number;
+  /** HTTP paths that have the guest write everything and hold still, and go on; null: it is not asked */
+  freeze: string | null;
+  thaw: string | null;
+}
+
 /** What a guest boots: a kernel (with or without an initrd), or a root disk. */
 export type Image =
   | { kind: 'kernel'; kernel: Digest; initrd: Digest | null }
@@ -40,6 +59,11 @@ export interface Machine {
   volumes: 'virtio-scsi' | 'virtio-blk';
   /** `overlap`: the guest holds old and new at once; `replace`: the old one leaves first */
   swap: 'overlap' | 'replace';
+  /**
+   * How a copy of a running guest is told who it is: an HTTP path that it is POSTed to, or `none` where it needs no telling.
+   * Left out: such a guest is never copied.
+   */
+  wake?: string;
 }
 
 /** How an instance is asked for its health and its revision. */
@@ -57,6 +81,13 @@ export interface RevisionSpec {
   machine: Machine;
   volumes: CodeVolume[];
   checks: Checks;
+  /** left out: none */
+  data?: DataVolume[] | undefined;
+}
+
+/** The data volumes of an instance of this revision. */
+export function dataOf(spec: Pick<RevisionSpec, 'data'> | null | undefined): DataVolume[] {
+  return spec?.data ?? [];
 }
 
 /** Immutable record of what runs, numbered per service. */
@@ -107,7 +138,9 @@ function fixed(spec: RevisionSpec): string {
   if (known !== undefined) return known;
   const { image, machine, checks } = spec;
   const volumes = spec.volumes.map(({ name, probe }) => ({ name, probe }));
-  const text = canonical({ image, machine, checks, volumes });
+  // A disk grows while it is used, and how its states are kept is nothing that the guest has.
+  const data = dataOf(spec).map(({ name, filesystem }) => ({ name, filesystem }));
+  const text = canonical({ image, machine, checks, volumes, data });
   fixedTexts.set(spec, text);
   return text;
 }

@@ -1,19 +1,31 @@
 import type { Action } from '../domain/action.ts';
 import type { Clock } from '../domain/clock.ts';
+import type { Happening } from '../domain/journal.ts';
 import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
-import { type CodeVolume, proofs, type Revision } from '../domain/revision.ts';
-import type { Rollout } from '../domain/rollout.ts';
+import { type CodeVolume, dataOf, proofs, type Revision } from '../domain/revision.ts';
+import { goal, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
-import type { Senses } from './observe.ts';
+import type {
+  AttachedVolume,
+  Endpoint,
+  Hypervisor,
+  InstanceSpec,
+  VirtualMachine,
+} from '../hypervisor/port.ts';
+import { beforeRevert } from './data.ts';
+import { isOf, type Senses } from './observe.ts';
+import type { Templates } from './templates.ts';
 
 export interface Task extends Senses {
   clock: Clock;
+  templates: Templates;
   rollout: Rollout;
   /** the revision the rollout is moving to in its present direction; null when no instance is to be left */
   target: Revision | null;
   /** every code volume that the service's instances may have attached */
   volumes: CodeVolume[];
+  /** writes into the rollout's journal */
+  note: (happening: Happening) => void;
 }
 
 type Executors = {
@@ -31,22 +43,46 @@ export async function execute<K extends Action['kind']>(
   await executors[action.kind as K](action, task);
 }
 
-async function launch(
-  { instance }: { instance: string },
-  { hypervisor, clock, rollout, target }: Task,
-): Promise<void> {
-  const { image, machine, volumes, checks, number } = needTarget(target);
-  await hypervisor.launch({
-    image,
-    machine,
-    volumes,
-    checks,
+async function launch({ instance }: { instance: string }, task: Task): Promise<void> {
+  const { templates, clock, rollout, note } = task;
+  await revertData(task);
+  const target = needTarget(task.target);
+  const { image, machine, volumes, checks, data, number } = target;
+  const spec: InstanceSpec = {
+    ...{ image, machine, volumes, checks },
+    ...(data && { data }),
     id: instance,
     service: rollout.service,
     revision: number,
     rollout: rollout.id,
     launchedAt: clock.now(),
-  });
+  };
+  // What takes its place on the way back boots.
+  if (rollout.restore && rollout.direction === 'forward')
+    return await templates.restore({ ...spec, snapshot: rollout.restore.snapshot }, rollout.health);
+  const several = async () => (await missing(target, task)) > 1;
+  await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
+}
+
+/** Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone. */
+async function revertData({ hypervisor, rollout, note }: Task): Promise<void> {
+  const { service, revert, direction } = rollout;
+  if (!revert || direction === 'back') return;
+  const aside = beforeRevert(rollout.id);
+  await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
+  note({ event: 'data-reverted', ...revert, aside, by: null });
+}
+
+/** How many instances of the target are to be started yet. */
+async function missing(target: Revision, { hypervisor, rollout }: Task): Promise<number> {
+  const machines = await hypervisor.list();
+  const there = machines.filter(
+    (machine) =>
+      machine.spec.service === rollout.service &&
+      (machine.state === 'running' || machine.state === 'starting') &&
+      isOf(machine, target),
+  );
+  return goal(rollout).replicas - there.length;
 }
 
 async function admit({ instance, weight }: { instance: string; weight: number }, task: Task): Promise<void> {
@@ -75,18 +111,27 @@ async function drain({ instance }: { instance: string }, { routing, rollout }: T
 
 async function retire(
   { instance }: { instance: string },
-  { hypervisor, routing, rollout, target }: Task,
+  { hypervisor, routing, rollout, target, note }: Task,
 ): Promise<void> {
   const { service, policy } = rollout;
   const sick = rollout.sick.find((each) => each.instance === instance);
-  const freezes = sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
+  const data = await dataIn(hypervisor, instance);
+  // One that is kept would keep the disk that its successor needs.
+  const freezes = data.length === 0 && sick?.treatment === 'freeze' && (await isThere(hypervisor, instance));
   // One that is kept keeps its connections: what waits there for an answer would wait in vain.
   if (freezes) await routing.drained(service, instance, 0);
   await routing.drop(service, instance, target === null ? 'refuse' : 'wait');
   if (freezes) return await freeze(hypervisor, service, instance);
   const grace = sick && !mayFinish(sick) ? Math.min(policy.stop, HOPELESS_GRACE) : policy.stop;
-  await hypervisor.stop(instance, grace);
+  const how = await hypervisor.stop(instance, grace);
+  if (how === 'forced' && data.length > 0) note({ event: 'data-unwritten', instance, volumes: data });
   await hypervisor.remove(instance);
+}
+
+/** Names of the data volumes that an instance was started with. */
+async function dataIn(hypervisor: Hypervisor, instance: string): Promise<string[]> {
+  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === instance);
+  return dataOf(machine?.spec).map(({ name }) => name);
 }
 
 /** Of one whose process is gone nothing is left that its console and its journal do not tell. */
@@ -150,7 +195,9 @@ async function exchange(
 
   task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
-  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+  // Where requests go on meanwhile, the engine says it of all that were swapped at the same time.
+  if (action.mode === 'replace')
+    await task.routing.relabel(task.rollout.service, { [action.instance]: revision.number });
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */

@@ -51,7 +51,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   strategy: 'auto',
   maxSurge: 1,
   maxUnavailable: 0,
-  parallel: 2,
+  parallel: 'auto',
   keep: 10,
   drain: 30_000,
   stop: 10_000,
@@ -217,13 +217,14 @@ function revisionsOf({ records, machines, tables }: Found): Revision[] {
   return [...found.values()];
 }
 
-function fromSpec({ service, image, machine, volumes, checks, launchedAt }: InstanceSpec) {
+function fromSpec({ service, image, machine, volumes, checks, data, launchedAt }: InstanceSpec) {
   return {
     service,
     image,
     machine,
     volumes,
     checks,
+    ...(data && { data }),
     createdAt: launchedAt,
     createdBy: 'recover',
     gitCommit: null,

@@ -50,8 +50,11 @@ export function view(changes: Partial<RolloutView> = {}): RolloutView {
     since: 1000,
     renew: null,
     sick: [],
+    replaces: null,
     passed: { 'pre-cutover': 0, 'post-cutover': 0, bake: 0 },
+    swapped: [],
     spare: 0,
+    exclusive: false,
     freshId: (ordinal) => `new-${ordinal + 1}`,
     ...changes,
   };

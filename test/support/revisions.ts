@@ -1,5 +1,5 @@
 import { type HealthPolicy, NO_GATES, type RolloutPolicy } from '../../src/domain/policy.ts';
-import type { Revision } from '../../src/domain/revision.ts';
+import type { DataVolume, Revision } from '../../src/domain/revision.ts';
 import { type Goal, type Rollout, underWay } from '../../src/domain/rollout.ts';
 import { DEFAULT_SUPERVISION } from '../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../../src/domain/traffic.ts';
@@ -28,6 +28,17 @@ export const POLICY: RolloutPolicy = {
   deadline: 120_000,
 };
 
+/** A disk that an instance writes to. */
+export const DISK: DataVolume = {
+  name: 'journal',
+  size: 64 << 20,
+  filesystem: 'ext4',
+  snapshot: 'before-rollout',
+  keep: 3,
+  freeze: null,
+  thaw: null,
+};
+
 /** A revision whose image and code are told apart by two letters. */
 export function revision(
   number: number,
@@ -35,7 +46,8 @@ export function revision(
     image = 'a',
     code = 'x',
     swap = 'overlap',
-  }: { image?: string; code?: string; swap?: 'overlap' | 'replace' } = {},
+    data,
+  }: { image?: string; code?: string; swap?: 'overlap' | 'replace'; data?: DataVolume[] | undefined } = {},
 ): Revision {
   return {
     service: 'site',
@@ -63,6 +75,7 @@ export function revision(
       },
     ],
     checks: { port: 80, healthPath: '/health', revisionPath: '/r' },
+    ...(data && { data }),
     createdAt: 0,
     createdBy: 'tester',
     gitCommit: null,
@@ -97,6 +110,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     launches: 0,
     renew: null,
     sick: [],
+    restore: null,
     among: [],
     ending: null,
     heard: 0,

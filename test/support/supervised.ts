@@ -3,6 +3,7 @@ import { Orders } from '../../src/daemon/orders.ts';
 import { Services } from '../../src/daemon/services.ts';
 import { simulation } from '../../src/daemon/simulation.ts';
 import type { JournalEntry } from '../../src/domain/journal.ts';
+import type { DataVolume } from '../../src/domain/revision.ts';
 import type { Rollout } from '../../src/domain/rollout.ts';
 import type { SupervisionPolicy } from '../../src/domain/supervision.ts';
 import { DEFAULT_SUPERVISION } from '../../src/domain/supervision.ts';
@@ -23,9 +24,16 @@ export async function supervised(
     incidentFor?: (instance: string) => Incident | null;
     /** whether the store has what a guest boots */
     hasArtifacts?: () => boolean;
+    data?: DataVolume[];
   } = {},
 ) {
-  const { replicas = 2, supervision = {}, incidentFor = () => null, hasArtifacts = () => true } = options;
+  const {
+    data,
+    replicas = 2,
+    supervision = {},
+    incidentFor = () => null,
+    hasArtifacts = () => true,
+  } = options;
   const store = sqliteStore(':memory:');
   let settled = false;
   const sim = simulation({
@@ -71,7 +79,7 @@ export async function supervised(
   const { image, machine, volumes, checks } = revision(1);
   const request = {
     kind: 'rollout' as const,
-    spec: { image, machine, volumes, checks },
+    spec: { image, machine, volumes, checks, ...(data && { data }) },
     replicas,
     listen: { host: '127.0.0.1', port: 8080 },
     traffic: DEFAULT_TRAFFIC,

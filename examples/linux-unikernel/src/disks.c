@@ -72,7 +72,7 @@ static void kernel_ready(struct watch *watch, uint32_t events)
         if (strcmp(field(message, length, "SUBSYSTEM"), "block") || strcmp(field(message, length, "DEVTYPE"), "disk"))
             continue;
         const char *action = field(message, length, "ACTION"), *device = field(message, length, "DEVNAME");
-        if (!strcmp(action, "add") && carries_code(device))
+        if (!strcmp(action, "add") && carries_code(device) && !data_takes(device))
             volumes_added(device);
         else if (!strcmp(action, "remove"))
             volumes_removed(device);

@@ -17,6 +17,7 @@ struct options {
     char revision[256];
     char root[32];
     char faults[256];
+    char data[128];
     bool wait_volume, single, control;
 };
 extern struct options options;
@@ -49,6 +50,10 @@ void machine_reseed(void);
 void machine_keep_slots(void);
 void machine_off(void) __attribute__((noreturn));
 
+/* wake.c: who the machine is, where it is the copy of another */
+bool wake(const char *json);
+void wake_open(void);
+
 /* disks.c: disks as they come and go, and what is on them */
 void disks_open(void);
 const char *disk_file_system(const char *path);
@@ -74,6 +79,13 @@ void volumes_release(struct volume *);
 int64_t volumes_deadline(void);
 void volumes_tick(void);
 void volumes_close(void);
+
+/* data.c: the disk that is written to; closed, it is whole */
+bool data_takes(const char *device);
+bool data_ready(void);
+int64_t data_deadline(void);
+void data_tick(void);
+void data_close(void);
 
 /* connections.c: the file server; what its files share is in http.h */
 void http_open(void);

@@ -60,9 +60,13 @@ unsigned long answers_served(void);
 void answer_file(struct client *);
 long read_ahead(struct client *, long budget);
 
+/* data.c: what is written to the data disk and read from it; false where the path is another */
+bool answer_data(struct client *);
+
 /* control.c: what the machine tells of itself and takes from outside */
 void answer_health(struct client *);
 void answer_revision(struct client *);
 void answer_status(struct client *);
 void answer_echo(struct client *);
+void answer_wake(struct client *);
 bool answer_fault(struct client *);

@@ -26,17 +26,21 @@ int main(void)
     faults_set(FROM_BOOT, options.faults);
     if (options.mode == MODE_FILES)
         http_open();
-    else
+    else {
+        wake_open();
         program_start();
+    }
 
     for (;;) {
         int64_t deadline = earlier(faults_deadline(), power_deadline());
         deadline = earlier(deadline, volumes_deadline());
+        deadline = earlier(deadline, data_deadline());
         deadline = earlier(deadline, options.mode == MODE_FILES ? http_deadline() : program_deadline());
         loop_wait(deadline);
 
         faults_tick();
         volumes_tick();
+        data_tick();
         if (options.mode == MODE_FILES)
             http_tick();
         else

@@ -191,6 +191,7 @@ void machine_keep_slots(void)
 
 void machine_off(void)
 {
+    data_close();
     volumes_close();
     sync();
     /* The kernel resets the card on its way out and was seen to spin there for ever while packets still came. */

@@ -65,6 +65,8 @@ static void take(const char *name, const char *value)
         options.control = atoi(value);
     else if (!strcmp(name, "ud.mount"))
         options.single = !strcmp(value, "single");
+    else if (!strcmp(name, "unideploy.data"))
+        copy(options.data, sizeof options.data, value);
     else if (!strcmp(name, "unideploy.revision"))
         copy(options.revision, sizeof options.revision, value);
 }

@@ -5,9 +5,13 @@
 void answer(struct client *client)
 {
     const char *path = client->path;
+    if (answer_data(client))
+        return;
     if (!strcmp(client->method, "POST")) {
         if (!strcmp(path, "/.unideploy/echo"))
             answer_echo(client);
+        else if (!strcmp(path, "/.unideploy/wake"))
+            answer_wake(client);
         else if (!answer_fault(client))
             respond_text(client, 405, "only GET and HEAD");
     } else if (strcmp(client->method, "GET") && !client->head_only)

@@ -12,11 +12,13 @@ import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
 import { findVolume, type NamedVolume, withVolume } from '../volumes.ts';
+import { volumeCopyCommands } from './volume-copies.ts';
+import { dataTable, dataVolumeCommands, dataVolumesOf, removeData } from './volume-data.ts';
 
 export function volumeCommand(program: Command): void {
   const group = program
     .command('volume')
-    .description('build code volumes, and look into those that are there');
+    .description('build code volumes, look into those that are there, and see to data volumes');
   const named = '<volume>';
   const forms = 'a file, REVISION, REVISION/NAME, or the beginning of a digest';
 
@@ -27,7 +29,10 @@ export function volumeCommand(program: Command): void {
     .option('-o, --output <folder>', 'where the files go', '.');
   run(build, buildAll);
 
-  run(group.command('ls').description('list the volumes of all revisions, and which the store has'), list);
+  const ls = group
+    .command('ls')
+    .description('list the code volumes of all revisions, and which the store has; and the data volumes');
+  run(ls, list);
 
   const inspect = group
     .command('inspect')
@@ -66,16 +71,21 @@ export function volumeCommand(program: Command): void {
   const remove = group
     .command('rm')
     .description('remove a volume from the store, unless it runs or a revision is kept for it')
-    .argument(named, forms.replace('a file, ', ''));
-  run(remove, (context, volume: string) =>
-    withClient(context, async (client) => {
+    .argument(named, `${forms.replace('a file, ', '')}; with --data the name of a data volume`)
+    .option('--data', 'a data volume, which the service must not want any more, and all that is kept of it')
+    .option('--yes', 'really: what a data volume holds is gone for good');
+  run(remove, async (context, volume: string, { data, yes }: { data?: boolean; yes?: boolean }) => {
+    if (data) return await removeData(context, volume, yes === true);
+    return await withClient(context, async (client) => {
       const { revisions } = await client.history(await serviceOf(context, client));
       const { digest } = findVolume(revisions, volume);
       await client.removeArtifact(digest);
       print(context.json ? JSON.stringify({ removed: digest }) : `removed ${digest.slice(0, 12)}`);
       return 0;
-    }),
-  );
+    });
+  });
+  dataVolumeCommands(group);
+  volumeCopyCommands(group);
 }
 
 const MARKS = { added: '+', removed: '-', changed: '~' } as const;
@@ -108,7 +118,9 @@ async function buildAll(context: Context, names: string[], { output }: { output:
 
 async function list(context: Context): Promise<number> {
   return await withClient(context, async (client) => {
-    const { revisions } = await client.history(await serviceOf(context, client));
+    const service = await serviceOf(context, client);
+    const { revisions } = await client.history(service);
+    const data = await dataVolumesOf(client, service);
     const { kept, removed } = await client.collect(0, true);
     const reasons = new Map(kept.map(({ name, reason }) => [name, reason]));
     const unneeded = new Set(removed.map(({ name }) => name));
@@ -120,8 +132,8 @@ async function list(context: Context): Promise<number> {
         kept: reasons.get(volume.digest) ?? null,
       })),
     );
-    if (context.json) print(JSON.stringify(volumes));
-    else
+    if (context.json) print(JSON.stringify([...volumes, ...data.map((each) => ({ kind: 'data', ...each }))]));
+    else {
       print(
         table(
           ['volume', 'format', 'size', 'digest', 'says', 'store'],
@@ -135,6 +147,8 @@ async function list(context: Context): Promise<number> {
           ]),
         ),
       );
+      if (data.length > 0) print(`\n${dataTable(data)}`);
+    }
     return 0;
   });
 }

@@ -6,6 +6,7 @@ export function jsonRenderer(out: NodeJS.WritableStream = process.stdout): Rende
   return {
     build: (line) => write({ event: 'build', line }),
     entry: write,
+    progress: (what, progress) => progress && write({ event: 'progress', what, ...progress }),
     note: (text) => write({ event: 'note', text }),
     end: write,
     error: (error) => write({ error }),

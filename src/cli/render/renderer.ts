@@ -1,4 +1,5 @@
 import type { JournalEntry } from '../../domain/journal.ts';
+import type { Progress } from '../../domain/progress.ts';
 import type { Verdict } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
 
@@ -26,6 +27,8 @@ export interface Renderer {
   /** a line of a build's output */
   build(line: string): void;
   entry(entry: JournalEntry): void;
+  /** how far a long job is, `what` says which; null: it is over */
+  progress(what: string, progress: Progress | null): void;
   /** a remark of the command itself */
   note(text: string): void;
   end(result: Result): void;

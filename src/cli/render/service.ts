@@ -4,7 +4,7 @@ import { goal, type Rollout } from '../../domain/rollout.ts';
 import type { TrafficPolicy } from '../../domain/traffic.ts';
 import { standsAt } from './standing.ts';
 import { table } from './table.ts';
-import { named, repairedNoMore, seconds } from './words.ts';
+import { named, repairedNoMore, seconds, size } from './words.ts';
 
 /** A service as it is now: a line for it, some for its rollout under way and for what is kept warm, and its instances. */
 export function describeService(status: ShownService): string {
@@ -22,7 +22,11 @@ export function describeService(status: ShownService): string {
   const wrong = sick.map(({ instance, sentence, cause }) => `  ${instance} ${sentence} (${cause})`);
   const stopped = gaveUp ? [`  ${repairedNoMore(gaveUp.why)}`] : [];
   const iced = frozen.map((instance) => `  ${keptFrozen(instance)}`);
-  const lines = [...under, ...still, ...kept, ...wrong, ...stopped, ...iced];
+  const disks = (status.data ?? []).map(
+    ({ name: disk, size: bytes, used, attachedTo }) =>
+      `  data volume ${disk}  ${size(bytes)}, ${size(used)} used, ${attachedTo === null ? 'attached to nobody' : `attached to ${attachedTo}`}`,
+  );
+  const lines = [...under, ...still, ...kept, ...wrong, ...stopped, ...iced, ...disks];
   return [head, ...lines, table(HEAD, instances.map(row))].join('\n');
 }
 

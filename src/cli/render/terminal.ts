@@ -6,7 +6,7 @@ import type { ErrorReport } from '../../errors.ts';
 import { doing } from './actions.ts';
 import { failure, summary } from './outcome.ts';
 import type { Renderer } from './renderer.ts';
-import { describe, evidenceLines, evidenceTeller, oneLine, seconds } from './words.ts';
+import { describe, evidenceLines, evidenceTeller, howFar, oneLine, seconds } from './words.ts';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -59,6 +59,11 @@ export function terminalRenderer(out: NodeJS.WriteStream = process.stdout): Rend
         );
       if (entry.event === 'rollout-finished') stop();
     },
+    progress: (what, progress) => {
+      if (progress === null) return stop();
+      timer ??= setInterval(draw, 100);
+      waiting = howFar(what, progress);
+    },
     note: print,
     end: (result) => {
       stop();
@@ -100,6 +105,7 @@ function paint(entry: JournalEntry, text: string): string {
       return entry.measured.outcome === 'failure' ? colors.red(text) : text;
     case 'gate-stuck':
     case 'paused':
+    case 'template-broken':
     case 'rollback-started':
       return colors.yellow(text);
     default:

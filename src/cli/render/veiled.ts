@@ -6,6 +6,7 @@ export function veiledRenderer(renderer: Renderer, { veil, veilAll }: Secrets): 
   return {
     build: (line) => renderer.build(veil(line)),
     entry: (entry) => renderer.entry(veilAll(entry)),
+    progress: (what, progress) => renderer.progress(veil(what), progress),
     note: (text) => renderer.note(veil(text)),
     end: (result) => renderer.end(veilAll(result)),
     error: (error) => renderer.error(veilAll(error)),

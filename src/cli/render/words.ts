@@ -1,5 +1,6 @@
 import type { Measured } from '../../domain/analysis.ts';
 import type { Evidence, JournalEntry } from '../../domain/journal.ts';
+import type { Progress } from '../../domain/progress.ts';
 import type { RolloutKind } from '../../domain/rollout.ts';
 import type { ErrorReport } from '../../errors.ts';
 import { printable } from '../../printable.ts';
@@ -32,6 +33,35 @@ function tell(entry: JournalEntry): string | null {
       return `${did(entry.action, null)} (${seconds(entry.ms)})`;
     case 'action-failed':
       return `${doing(entry.action)} failed after ${seconds(entry.ms)}: ${entry.error.message}`;
+    case 'data-unwritten':
+      return `${entry.instance} did not power down in time and was ended: what it had not written to ${entry.volumes.join(', ')} is lost`;
+    case 'data-kept': {
+      const how =
+        typeof entry.still === 'string' ? `, though its guest did not hold still: ${entry.still}` : '';
+      return `kept the state of data volume ${entry.volume} as ${entry.snapshot}${how}${byWhom(entry)}`;
+    }
+    case 'data-reverted':
+      return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}${byWhom(entry)}`;
+    case 'data-copied': {
+      const how = entry.of === null ? 'whole' : `of ${entry.of} and what has changed`;
+      return `copied ${entry.volume} as ${entry.copy}, ${how}, by ${entry.by}`;
+    }
+    case 'copy-removed':
+      return `removed copy ${entry.copy} of ${entry.volume}, by ${entry.by}`;
+    case 'data-restored':
+      return `${entry.volume} is again what it was in copy ${entry.copy}, by ${entry.by}`;
+    case 'data-grown':
+      return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}${byWhom(entry)}`;
+    case 'data-forgotten':
+      return `the state ${entry.snapshot} of data volume ${entry.volume} is kept no more${byWhom(entry)}`;
+    case 'data-removed':
+      return `data volume ${entry.volume} was removed, with all that was kept of it${byWhom(entry)}`;
+    case 'template-made':
+      return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
+    case 'copied':
+      return `${entry.instance} is a copy of template ${entry.template.slice(0, 12)}, woken and verified (${seconds(entry.ms)})`;
+    case 'template-broken':
+      return `warning: ${entry.instance} boots without a template: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':
@@ -70,6 +100,10 @@ function tell(entry: JournalEntry): string | null {
         ? null
         : 'unverified: the application cannot tell its revision';
   }
+}
+
+function byWhom({ by }: { by: string | null }): string {
+  return by === null ? '' : `, by ${by}`;
 }
 
 /** What the supervisor has given up, and how it goes on. */
@@ -123,6 +157,13 @@ export function evidenceTeller(): (entry: JournalEntry) => Evidence | null {
 
 export function oneLine({ code, message, next }: ErrorReport): string {
   return printable(`${code}: ${message}. Next: ${next}`);
+}
+
+/** `copy of db: 12.0 MB of 64.0 MB (18%)` */
+export function howFar(what: string, { done, total }: Progress): string {
+  if (total === 0) return printable(what);
+  const percent = Math.floor((100 * Math.min(done, total)) / total);
+  return printable(`${what}: ${size(done)} of ${size(total)} (${percent}%)`);
 }
 
 export function size(bytes: number): string {

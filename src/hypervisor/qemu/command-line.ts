@@ -1,6 +1,8 @@
-import { imageId, type Machine } from '../../domain/revision.ts';
+import { createHash } from 'node:crypto';
+import { type DataVolume, dataOf, imageId, type Machine } from '../../domain/revision.ts';
 import type { InstanceSpec } from '../port.ts';
 import { type Attachment, deviceOf, nodeOf } from './attachments.ts';
+import { attachedData } from './data-files.ts';
 import type { Frame } from './qmp/wire.ts';
 import { lent } from './reach.ts';
 import { guestName, type RunDirectory } from './run-directory.ts';
@@ -13,6 +15,16 @@ export interface LaunchFacts {
   accel: 'kvm' | 'tcg';
   /** the volumes present from boot, numbered like those that come later */
   volumes: Attachment[];
+  /** a file for the guest's memory, seen from the run directory; left out: QEMU's own */
+  ram?: RamFile;
+  /** true: it waits for a saved state instead of booting */
+  incoming?: boolean;
+}
+
+/** `share`: what the guest writes goes into the file; otherwise the file is only where its memory began. */
+export interface RamFile {
+  path: string;
+  share: boolean;
 }
 
 /** QEMU's own process: no devices but ours, no new privileges, no programs started by it. */
@@ -37,19 +49,27 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
   return [
     ...['-name', guestName(facts.directory.path)],
     ...CONFINED,
-    ...machineShape(machine, facts.accel),
+    ...machineShape(machine, facts),
     ...whenItFails(),
+    ...(facts.incoming === true ? ['-incoming', 'defer'] : []),
     ...boot(spec),
-    ...network(spec.checks.port),
+    ...network(spec),
     ...console_(),
     ...monitors(),
     ...extras(machine),
+    ...dataDisks(spec),
     ...places(machine),
     ...facts.volumes.flatMap((volume, index) => [
       ...blockdev(volumeNode(volume)),
       ...device(volumeDevice(volume, placeOf(machine, ROOT_PORTS[index] ?? ''))),
     ]),
   ];
+}
+
+/** An address of QEMU's own range, always the same for an instance. */
+export function macOf(id: string): string {
+  const [a, b, c] = createHash('sha256').update(id).digest();
+  return [0x52, 0x54, 0x00, a, b, c].map((byte = 0) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 /** Where a volume goes: a SCSI address, or a bus of its own. */
@@ -91,10 +111,12 @@ export function volumeDevice(volume: Attachment, place: Place): Frame {
       { driver: 'virtio-blk-pci', bus: place.bus, ...common, serial: nodeOf(volume).slice(0, 20) };
 }
 
-function machineShape(machine: Machine, accel: 'kvm' | 'tcg'): string[] {
+function machineShape(machine: Machine, { accel, ram }: LaunchFacts): string[] {
+  const backend = ram === undefined ? '' : ',memory-backend=ram';
   return [
+    ...(ram === undefined ? [] : ramFile(ram, machine.memory)),
     // Measured alone, TCG: the reference guest answers after 2.3 s instead of 2.6; hpet, sata and smbus change nothing.
-    ...['-machine', `${machine.type},accel=${accel},usb=off,smm=off,vmport=off`],
+    ...['-machine', `${machine.type},accel=${accel},usb=off,smm=off,vmport=off${backend}`],
     // Under TCG every feature of `max` is emulated and probed by the guest: `qemu64` boots faster.
     ...['-cpu', machine.cpu ?? (accel === 'kvm' ? 'max' : 'qemu64')],
     ...['-m', `${machine.memory}M`],
@@ -102,12 +124,58 @@ function machineShape(machine: Machine, accel: 'kvm' | 'tcg'): string[] {
   ];
 }
 
+function ramFile({ path, share }: RamFile, memory: number): string[] {
+  const backend = { 'qom-type': 'memory-backend-file', id: 'ram', size: memory * 2 ** 20 };
+  return ['-object', JSON.stringify({ ...backend, 'mem-path': path, share })];
+}
+
 /** A reboot would bring an unverified guest back; a panic is kept for its evidence and seen as `guest-panicked`. */
 function whenItFails(): string[] {
   return ['-action', 'reboot=shutdown,shutdown=poweroff,panic=pause'];
 }
 
-function boot({ image, machine }: InstanceSpec): string[] {
+/**
+ * The disks that the guest writes to, apart from the code volumes, which come and go beside them. QEMU's lock on the file is
+ * the last fence: it opens none that another one has.
+ */
+function dataDisks({ data, machine }: InstanceSpec): string[] {
+  const disks = dataOf({ data });
+  const scsi = machine.volumes === 'virtio-scsi';
+  return [
+    ...(scsi && disks.length > 0 ? device({ driver: 'virtio-scsi-pci', id: 'data' }) : []),
+    ...disks.flatMap(({ name }, index) => [
+      ...blockdev(dataNode(name)),
+      ...device(
+        scsi
+          ? { driver: 'scsi-hd', bus: 'data.0', 'scsi-id': index, lun: 0, ...named(name) }
+          : { driver: 'virtio-blk-pci', ...named(name) },
+      ),
+    ]),
+  ];
+}
+
+function named(name: string): Frame {
+  return { id: dataName(name), drive: dataName(name), serial: name };
+}
+
+/** Of a data volume, its disk node and its device. */
+export function dataName(name: DataVolume['name']): string {
+  return `data-${name}`;
+}
+
+function dataNode(name: string): Frame {
+  const filename = attachedData(name);
+  return {
+    driver: 'qcow2',
+    'node-name': dataName(name),
+    discard: 'unmap',
+    // Nothing that stands in the file makes QEMU open another one.
+    backing: null,
+    file: { driver: 'file', filename, locking: 'on', discard: 'unmap' },
+  };
+}
+
+function boot({ image, machine, data }: InstanceSpec): string[] {
   if (image.kind === 'disk')
     return [
       ...blockdev({
@@ -125,20 +193,25 @@ function boot({ image, machine }: InstanceSpec): string[] {
       // Without a boot index SeaBIOS tries the volumes first and stops silently.
       ...device({ driver: 'virtio-blk-pci', id: 'root-disk', drive: 'root', bootindex: 0 }),
     ];
-  const words = `${machine.cmdline} unideploy.revision=${imageId(image)}`.trim();
+  const disks = dataOf({ data }).map(({ name }) => name);
+  const words = [
+    machine.cmdline,
+    `unideploy.revision=${imageId(image)}`,
+    ...(disks.length > 0 ? [`unideploy.data=${disks.join()}`] : []),
+  ];
   return [
     ...['-kernel', lent(image.kernel)],
     ...(image.initrd === null ? [] : ['-initrd', lent(image.initrd)]),
-    ...['-append', words],
+    ...['-append', words.join(' ').trim()],
   ];
 }
 
 /** Host port 0: the system chooses, so that no two instances can race for one. */
-function network(port: number): string[] {
+function network({ id, checks }: InstanceSpec): string[] {
   return [
-    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${port}`],
+    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${checks.port}`],
     // No option ROM: nothing boots from the network.
-    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '' }),
+    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '', mac: macOf(id) }),
   ];
 }
 

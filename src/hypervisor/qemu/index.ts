@@ -1,16 +1,20 @@
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { copyFile, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
-import type { CodeVolume, Digest } from '../../domain/revision.ts';
+import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
+import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
-import type { Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
+import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
-import { type Attachment, reserve } from './attachments.ts';
+import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
-import { commandLine } from './command-line.ts';
+import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
+import { DataDisks } from './data.ts';
+import { DataCopies } from './data-copy.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -30,7 +34,9 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
-import { needTools } from './tools.ts';
+import { goOn, inheritVolumes, placeDisk, restorable, saveMachine, waitingFor } from './snapshot.ts';
+import { type Start, templatesOf } from './templates.ts';
+import { needTools, qemuVersion, versionOf } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
@@ -59,6 +65,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   // QEMU runs in another folder.
   const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
   const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
+  const snapshots = new SnapshotCatalogue(join(resolve(state), 'snapshots'));
   const machines = new Map<string, Machine>();
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string) => {
@@ -66,11 +73,12 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
   let verdicts: ReturnType<typeof probeAccelerators> | null = null;
 
-  let users: Promise<Users> | null = options.users === undefined ? null : Promise.resolve(options.users);
-  const userOf = async (id: string) => {
-    users ??= findUsers();
-    return userFor(await users, runDirectory(state, id).path);
+  let found: Promise<Users> | null = options.users === undefined ? null : Promise.resolve(options.users);
+  const users = () => {
+    found ??= findUsers();
+    return found;
   };
+  const userOf = async ({ path }: RunDirectory) => userFor(await users(), path);
 
   /** Asked once by this process; a failure is not kept. */
   const accelerators = () => {
@@ -95,7 +103,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
     const machine =
-      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
+      machines.get(spec.id) ??
+      new Machine(spec, directory, commandOf(fence, directory), changed, (opened, session) => {
+        if (dataOf(opened.spec).length > 0) void copies.sweep(opened, session).catch(() => {});
+      });
     machines.set(spec.id, machine);
     return machine;
   }
@@ -104,36 +115,106 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     return (await find(id)) ?? unknown(id);
   }
 
-  async function boot(machine: Machine): Promise<void> {
+  async function boot(machine: Machine, start: Start = {}): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     await needTools(qemu, ...CONFINING);
-    const accel = await chooseAccelerator(spec.machine.accel, accelerators);
-    const user = await userOf(spec.id);
+    const accel = await accelOf(spec);
+    const user = await userOf(directory);
+    const { from = null, ...facts } = start;
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
+    await disks.lend(spec, directory, user);
     const { image } = spec;
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
     expectCommand();
-    if (disk) await createOverlay(disk);
+    if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes: Attachment[] = [];
-    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes })];
-    const bounds = { user, limits: limitsOf(spec.machine, size) };
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
+    const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
+    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
+  const disks: DataDisks = new DataDisks({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    cutCopy: (place) => copies.cut(place),
+    isLaunching: (id) => machines.get(id)?.launching === true,
+    withMonitor: async (id, act) => {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        try {
+          return await act(await machine.connect());
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
+    },
+  });
+  const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
+  const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
+
+  /** Starts a machine as a copy, or from its snapshot, or has it boot. */
+  async function start(
+    machine: Machine,
+    { key, wake = async () => {} }: Partial<Copying> = {},
+  ): Promise<void> {
+    if (key !== undefined) return await woken(machine, wake, () => templates.start(machine, key));
+    const { spec, directory } = machine;
+    const from = await restorable(spec, snapshots, {
+      accel: () => accelOf(spec),
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
+    if (from === null) return await boot(machine);
+    if (from.snapshot.memory === null) return await boot(machine, { from });
+    await woken(machine, wake, async () => {
+      await boot(machine, { from, ...(await waitingFor(machine, await userOf(directory), from)) });
+      await goOn(machine, from);
+    });
+  }
+
+  /**
+   * Starts what is another guest's twin until it is told who it is. What does not come to that is taken away: a twin must never
+   * serve.
+   */
+  async function woken(machine: Machine, wake: Copying['wake'], begin: () => Promise<void>): Promise<void> {
+    const { spec, directory, expectCommand } = machine;
+    try {
+      expectCommand();
+      await writeFile(directory.unwoken, '');
+      await begin();
+      const { endpoint } = machine;
+      if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
+      await wake({ endpoint, mac: macOf(spec.id) });
+      expectCommand();
+      await rm(directory.unwoken);
+      machine.volumesChanged();
+    } catch (error) {
+      machine.disconnect();
+      await templates.discard(directory);
+      throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
+    }
+  }
+
+  const copies = new DataCopies({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    ...{ machine: need, disks },
+  });
+
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
-   * is no machine that has stopped: nothing ever ran there.
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
+   * woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
+    await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
+      if (existsSync(directory.unwoken)) await templates.discard(directory);
       if (existsSync(directory.log) || livingPid(directory) !== null) continue;
       commandOf(fence, directory)();
       await rm(directory.path, { recursive: true, force: true });
@@ -152,7 +233,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   let tidied: Promise<void> | undefined;
   /** Once, before anything is launched here. */
   const tidy = () => {
-    tidied ??= removeNeverStarted();
+    tidied ??= removeNeverStarted().then(() => copies.tidy());
     return tidied;
   };
 
@@ -177,7 +258,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   }
 
   return {
-    async launch(spec) {
+    async launch(spec, copying) {
       await tidy();
       await forgetEarlier(spec.id);
       const directory = runDirectory(state, spec.id);
@@ -191,13 +272,28 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.spec = spec;
         machine.launching = true;
         try {
-          await createRunDirectory(directory, spec, await userOf(spec.id));
-          await boot(machine);
+          await createRunDirectory(directory, spec, await userOf(directory));
+          await start(machine, copying);
         } finally {
           machine.launching = false;
         }
       });
     },
+
+    async templateFor(spec) {
+      await tidy();
+      const key = await templates.keyOf(spec);
+      return { key, isMade: await templates.isMade(key) };
+    },
+
+    async makeTemplate(spec, prove) {
+      await tidy();
+      await templates.make(await templates.keyOf(spec), spec, prove);
+    },
+
+    templates: () => templates.list(),
+
+    removeTemplate: (key) => templates.remove(key),
 
     async list() {
       await tidy();
@@ -214,13 +310,18 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
     async stop(id, graceMs) {
       const machine = await find(id);
-      await machine?.exclusively(async () => {
-        if (livingPid(machine.directory) === null) return;
+      if (machine === null) return 'gone';
+      return await machine.exclusively(async () => {
         const { directory, expectCommand } = machine;
-        expectCommand();
-        const session = await machine.connect(2_000).catch(() => null);
-        await stopProcess(directory, session, { graceMs, expectCommand });
-        machine.disconnect();
+        let how: Stopped = 'gone';
+        if (livingPid(directory) !== null) {
+          expectCommand();
+          const session = await machine.connect(2_000).catch(() => null);
+          how = await stopProcess(directory, session, { graceMs, expectCommand });
+          machine.disconnect();
+        }
+        await disks.giveBack(directory);
+        return how;
       });
     },
 
@@ -241,6 +342,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       return (await machine?.exclusively(() => dumpMachine(machine, state, limit))) ?? null;
     },
 
+    async save(id, order) {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        machine.expectCommand();
+        if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
+          throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
+        try {
+          return await saveMachine(machine, await userOf(machine.directory), order);
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
+    },
+
     vitals: async (id) => (await find(id))?.vitals() ?? { exit: null, events: [], memory: null },
 
     async remove(id) {
@@ -252,6 +367,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         const expectCommand = commandOf(fence, directory);
         expectCommand();
         machine?.disconnect();
+        await disks.giveBack(directory);
         await keepConsole(directory);
         expectCommand();
         await rm(directory.path, { recursive: true, force: true });
@@ -259,6 +375,18 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       };
       await (machine === null ? forget() : machine.exclusively(forget));
     },
+
+    dataVolumes: () => disks.list(),
+    snapshotData: (service, volume, snapshot, keep) => disks.snapshot(service, volume, snapshot, keep),
+    forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
+    revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
+    growData: (service, volume, size) => disks.grow(service, volume, size),
+    async copyData(service, volume, order) {
+      await tidy();
+      return await copies.copy(service, volume, order);
+    },
+    restoreData: (service, volume, file) => copies.restore(service, volume, file),
+    removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {
       const directory = runDirectory(state, id);
@@ -283,6 +411,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       machines.clear();
     },
   };
+}
+
+/** The numbers of the volumes that the machine has from its beginning, in its run directory before anybody uses them. */
+async function numbered(machine: Machine, ledger: string | undefined): Promise<Attachment[]> {
+  const { spec, directory, expectCommand } = machine;
+  if (ledger !== undefined) {
+    expectCommand();
+    await copyFile(ledger, directory.attachments);
+    return await readAttachments(directory);
+  }
+  const volumes: Attachment[] = [];
+  for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
+  return volumes;
 }
 
 function bootedFrom({ image }: InstanceSpec): Digest[] {

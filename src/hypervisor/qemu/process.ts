@@ -3,6 +3,7 @@ import { confined, confinedEnvironment, type Limits, type User } from '../../con
 import { startDetached } from '../../detached.ts';
 import type { Exit } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
+import type { Stopped } from '../port.ts';
 import type { ExpectCommand } from './command.ts';
 import { lastLines } from './console.ts';
 import { queryStatus, quit, systemPowerdown } from './qmp/commands.ts';
@@ -66,18 +67,19 @@ export async function stopProcess(
   directory: RunDirectory,
   session: QmpSession | null,
   { graceMs, commandMs = 2_000, expectCommand }: StopDeadlines,
-): Promise<void> {
+): Promise<Stopped> {
   const pid = livingPid(directory);
-  if (pid === null) return;
+  if (pid === null) return 'gone';
   const gone = () => !isProcessOf(directory, pid) && !isExiting(pid);
-  if (session !== null && (await askMonitor(session, gone, graceMs, commandMs))) return;
+  const asked = session && (await askMonitor(session, gone, graceMs, commandMs));
+  if (asked) return asked;
   for (const [signal, deadlineMs] of [
     ['SIGTERM', commandMs],
     ['SIGKILL', 10_000],
   ] as const) {
     expectCommand();
     if (!gone()) kill(pid, signal);
-    if (await until(gone, deadlineMs)) return;
+    if (await until(gone, deadlineMs)) return 'forced';
   }
   throw new UnideployError(
     'UD_DEADLINE',
@@ -89,23 +91,24 @@ export async function stopProcess(
 /** Run states in which no guest hears its power button. */
 const HOPELESS = new Set(['guest-panicked', 'internal-error', 'io-error', 'paused', 'shutdown', 'watchdog']);
 
-/** True when the process is gone; false, soon, when the monitor does not answer. */
+/** How the process went; null, soon, when the monitor does not answer. */
 async function askMonitor(
   session: QmpSession,
   gone: () => boolean,
   graceMs: number,
   commandMs: number,
-): Promise<boolean> {
+): Promise<Stopped | null> {
+  const left = (how: Stopped) => (gone() ? how : null);
   const runState = await queryStatus(session, commandMs).catch(() => null);
-  if (runState === null) return gone();
+  if (runState === null) return left('forced');
   const end = performance.now() + (HOPELESS.has(runState) ? 0 : graceMs);
   while (performance.now() < end) {
     // Pressed again every 2 s: a guest that was still booting has not noticed.
-    if (!(await answered(systemPowerdown(session, commandMs), session))) return gone();
-    if (await until(gone, Math.min(2_000, end - performance.now()))) return true;
+    if (!(await answered(systemPowerdown(session, commandMs), session))) return left('by itself');
+    if (await until(gone, Math.min(2_000, end - performance.now()))) return 'by itself';
   }
-  if (!(await answered(quit(session, commandMs), session))) return gone();
-  return until(gone, commandMs);
+  if (!(await answered(quit(session, commandMs), session))) return left('forced');
+  return (await until(gone, commandMs)) ? 'forced' : null;
 }
 
 /** A QEMU that hangs up instead of answering is following the command. */

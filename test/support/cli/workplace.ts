@@ -51,6 +51,7 @@ interface ConfigChange {
   guest?: Record<string, unknown>;
   volumes?: Record<string, unknown>[];
   image?: Record<string, unknown>;
+  data?: Record<string, unknown>[];
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
   supervision?: Record<string, unknown>;

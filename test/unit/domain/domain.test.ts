@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { choose } from '../../../src/domain/choice.ts';
 import { type Answers, proven, read, UNREAD } from '../../../src/domain/health.ts';
 import { bounds } from '../../../src/domain/policy.ts';
 import { difference, imageId, proofs } from '../../../src/domain/revision.ts';
-import { HEALTH, POLICY, revision } from '../../support/revisions.ts';
+import { DISK, HEALTH, POLICY, revision } from '../../support/revisions.ts';
 
 describe('health', () => {
   const answer = (healthy: boolean): Answers => ({ healthy, summary: '', bodies: {} });
@@ -72,5 +73,27 @@ describe('two revisions', () => {
     expect(proofs(one)).toEqual([{ path: '/r', expect: 'tree-x' }]);
     expect(proofs({ ...one, volumes: [] })).toEqual([{ path: '/r', expect: imageId(one.image) }]);
     expect(proofs({ ...one, checks: { ...one.checks, revisionPath: null } })).toEqual([]);
+  });
+});
+
+describe('a revision with data volumes', () => {
+  const plain = revision(1, { data: [DISK] });
+
+  it('differs by another disk, and not by a larger one or by how its states are kept', () => {
+    expect(difference(plain, { ...plain, data: [{ ...DISK, size: DISK.size * 2, keep: 9 }] })).toBe('none');
+    expect(difference(plain, { ...plain, data: [{ ...DISK, name: 'other' }] })).toBe('image');
+    expect(difference(plain, { ...plain, data: undefined })).toBe('image');
+  });
+
+  it('hands its disk over, whatever moves it', () => {
+    const image = revision(2, { image: 'b', data: [DISK] });
+    const code = revision(2, { code: 'y', data: [DISK] });
+    expect(choose('auto', 'rollout', null, plain)).toBe('recreate');
+    expect(choose('auto', 'rollout', plain, image)).toBe('recreate');
+    expect(choose('auto', 'rollout', plain, code)).toBe('volume-swap');
+    expect(choose('recreate', 'rollout', plain, code)).toBe('recreate');
+    expect(choose('auto', 'restart', plain, plain)).toBe('recreate');
+    expect(choose('rolling', 'rollback', code, plain)).toBe('volume-swap');
+    expect(() => choose('canary', 'rollout', plain, image)).toThrow(/one instance's at a time/);
   });
 });

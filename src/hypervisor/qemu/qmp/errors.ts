@@ -22,6 +22,7 @@ export type RefusalKind =
   | 'no-slot'
   | 'write-locked'
   | 'file-missing'
+  | 'job-over'
   | 'other';
 
 /**
@@ -33,13 +34,17 @@ const TEXTS: [RegExp, RefusalKind][] = [
     /Failed to get .*"?(write|consistent read|resize)"? lock|Is another process using the image/i,
     'write-locked',
   ],
+  [/^Job '.*' in state '(concluded|aborting|null)' cannot accept/, 'job-over'],
   [/already in the process of unplug/, 'unplug-pending'],
   [/does not support hotplug/, 'no-hotplug'],
   [/[Nn]ode .*is (in use|busy)|is used as/, 'node-in-use'],
   [/Duplicate (device )?ID|Duplicate nodes?|already used by|already (exists|in use)/i, 'duplicate'],
   [/no slot\/function available|no free slot|slot \d+ .*not available|supports? only 1 device/i, 'no-slot'],
   [/Could not open .*No such file or directory/, 'file-missing'],
-  [/Device '.*' not found|(Failed|Cannot) (to )?find (device|node)/i, 'not-found'],
+  [
+    /Device '.*' not found|(Failed|Cannot) (to )?find (device|node)|^Job not found|Dirty bitmap '.*' not found/i,
+    'not-found',
+  ],
 ];
 
 function kindOf(qemuClass: string, description: string): RefusalKind {
@@ -71,6 +76,21 @@ const NEXT_OF_ATTACH: Partial<Record<RefusalKind, string>> = {
   'file-missing': 'build and deploy the volume again: its file is gone from the store',
   duplicate: 'the name is taken in QEMU by a device that unideploy did not make: remove that device',
 };
+
+/** The error for people: a job of QEMU's failed. @param said why, in its words */
+export function jobError(said: string): UnideployError {
+  if (/No space left|File too large|quota exceeded/i.test(said))
+    return new UnideployError(
+      'UD_DISK_FULL',
+      `there is no room for the copy: ${said}`,
+      'make room on the disk of the state folder, and copy again; the instance goes on, and nothing of the copy stays',
+    );
+  return new UnideployError(
+    'UD_COPY_FAILED',
+    `QEMU could not make the copy: ${said}`,
+    'see what the kernel says of the disks (dmesg), and copy again; nothing of the copy stays',
+  );
+}
 
 /** The conversation with a monitor is at an end, or makes no sense. */
 export function broken(message: string, cause?: unknown): UnideployError {
