@@ -179,9 +179,9 @@ class Run {
       revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
     );
     try {
-      const happened = await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null);
+      const note = (happening: Happening) => this.#journal(happening);
+      await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null, note);
       this.#remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
-      for (const each of happened) this.#journal(each);
       this.#save();
       return true;
     } catch (error) {
