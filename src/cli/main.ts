@@ -23,6 +23,7 @@ import { rollbackCommand } from './commands/rollback.ts';
 import { rolloutCommand } from './commands/rollout.ts';
 import { scaleCommand } from './commands/scale.ts';
 import { serveCommand } from './commands/serve.ts';
+import { snapshotCommand } from './commands/snapshot.ts';
 import { statusCommand } from './commands/status.ts';
 import { tokenCommand } from './commands/token.ts';
 import { upCommand } from './commands/up.ts';
@@ -56,6 +57,7 @@ const COMMANDS = [
   gcCommand,
   volumeCommand,
   imageCommand,
+  snapshotCommand,
   metricsCommand,
   proxyCommand,
   doctorCommand,

@@ -2,6 +2,7 @@ import { type ContentStore, missing, type StoredFile } from '../artifact/store.t
 import type { Clock } from '../domain/clock.ts';
 import { type Holdings, kept, needed } from '../domain/retention.ts';
 import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import { report, UnideployError } from '../errors.ts';
 import type { Hypervisor, Template } from '../hypervisor/port.ts';
 import type { Store } from '../store/port.ts';
@@ -14,6 +15,8 @@ interface CollectorParts {
   store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
   artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
   hypervisor: Pick<Hypervisor, 'list' | 'templates' | 'removeTemplate'>;
+  /** left out: there are none */
+  snapshots?: { all(): Promise<Pick<Snapshot, 'id' | 'spec'>[]> };
   clock: Clock;
 }
 
@@ -105,7 +108,7 @@ export class Collector {
 
   /** Why artifacts must stay: what runs comes first, for it is the strongest. */
   async #reasons(): Promise<Map<Digest, string>> {
-    const { store, hypervisor } = this.#parts;
+    const { store, hypervisor, snapshots } = this.#parts;
     const reasons = new Map<Digest, string>();
     const keep = (digest: Digest, reason: string) => reasons.has(digest) || reasons.set(digest, reason);
     for (const { spec, volumes } of await hypervisor.list())
@@ -113,6 +116,8 @@ export class Collector {
         keep(digest, `in use by ${spec.id}`);
     for (const name of store.owners())
       for (const [digest, reason] of needed(this.#holdings(name))) keep(digest, reason);
+    for (const { id, spec } of (await snapshots?.all()) ?? [])
+      for (const digest of artifactsOf(spec)) keep(digest, `of snapshot ${id}`);
     return reasons;
   }
 

@@ -21,6 +21,7 @@ import { httpProber } from '../probe/http.ts';
 import { httpTeller } from '../probe/tell.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
+import { SnapshotCatalogue } from '../snapshots/catalogue.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { veiledStore } from '../store/veiled.ts';
@@ -42,10 +43,12 @@ import type { ProxyEngine } from './proxy-engine.ts';
 import { openRemoteApi, type RemoteAddress } from './remote-api.ts';
 import { Runs } from './runs.ts';
 import { Services } from './services.ts';
+import { Snapshots } from './snapshots.ts';
 import { strategyOf } from './strategy-of.ts';
 import { pastStuckWriters } from './stuck-writer.ts';
 import { keepTime, systemClock } from './system-clock.ts';
 import { Troubles } from './troubles.ts';
+import { VolumeCopies } from './volume-copies.ts';
 
 /**
  * Runs the controller of one state until it is told to stop. It takes over what it finds: open rollouts go on, guests and
@@ -159,8 +162,12 @@ async function start(
   };
   const runs = new Runs(parts, log, troubles);
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
-  const collector = new Collector({ store, artifacts, hypervisor, clock: systemClock });
+  const catalogue = new SnapshotCatalogue(paths.snapshots);
+  const collector = new Collector({ store, artifacts, hypervisor, snapshots: catalogue, clock: systemClock });
+  const snapshots = new Snapshots({ catalogue, hypervisor, store, fence, clock: systemClock });
   const debris = new Debris(paths, { hypervisor, dataPlane, store, log, now: () => performance.now() });
+  const dataCopies = new VolumeCopies(paths.dataCopies, { ...parts, store, fence });
+  await troubles.during('the copies of data volumes', () => dataCopies.tidy());
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
   const deployments = new Deployments(parts, {
@@ -169,6 +176,7 @@ async function start(
       want: (digest) => artifacts.want(digest),
       verify: (digest) => artifacts.verify(digest),
       inspect: (spec) => inspectRevision(spec, kept),
+      snapshots: catalogue,
     },
   });
 
@@ -185,6 +193,8 @@ async function start(
     orders,
     services,
     collector,
+    snapshots,
+    copies: dataCopies,
     store,
     artifacts,
     hypervisor,

@@ -5,6 +5,7 @@ import type { ObservedInstance } from '../domain/pool.ts';
 import type { GaveUp } from '../domain/restraint.ts';
 import type { Build, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
@@ -131,6 +132,13 @@ export const promoteRequest = z.strictObject({ performer, full: z.boolean() });
 export const abortRequest = z.strictObject({ performer, rollout: z.number().int().positive().nullable() });
 
 /** `unusedFor`: ms that an artifact must not have been asked for; `dryRun`: nothing is removed */
+/** A copy of a data volume that is to be made; bytes a second, 0: as many as there can be. */
+export const copyRequest = z.object({
+  full: z.boolean(),
+  rate: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+  ...performed.shape,
+});
+
 export const collectRequest = z.strictObject({
   unusedFor: z
     .int()
@@ -138,13 +146,38 @@ export const collectRequest = z.strictObject({
     .max(366 * 86_400_000),
   dryRun: z.boolean(),
 });
+/** `instance` null: the only one that there is; `memory` false: its disk alone */
+export const takeRequest = z.strictObject({
+  instance: z.string().min(1).max(64).nullable(),
+  memory: z.boolean(),
+  performer,
+});
+export type TakeRequest = z.infer<typeof takeRequest>;
+/** `replaces` null: the instance that was saved gives way */
+export const restoreRequest = z.strictObject({ replaces: z.string().min(1).max(64).nullable(), performer });
+
+/** A snapshot as people are told of it. */
+export type ShownSnapshot = Pick<
+  Snapshot,
+  'id' | 'service' | 'instance' | 'revision' | 'createdAt' | 'createdBy' | 'pausedMs'
+> & {
+  memory: boolean;
+  disk: boolean;
+  /** of its files */
+  bytes: number;
+  qemu: string;
+};
+
+/** `damaged`: what is left of it cannot be relied on */
+export type ListedSnapshot = (ShownSnapshot & { damaged: false }) | { id: string; damaged: true };
+
 /** `pinned` false: its artifacts are kept by the policy alone from now on */
 export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
 
 const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
 /** `snapshot` null: it is named by the time */
 export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
-export const snapshotRequest = z.strictObject({ snapshot, performer });
+export const keptRequest = z.strictObject({ snapshot, performer });
 export const growRequest = z.strictObject({
   size: z
     .int()

@@ -27,6 +27,10 @@ export interface StatePaths {
   artifacts: string;
   /** what the last builds that were begun on this machine have said */
   builds: string;
+  /** of whole instances */
+  snapshots: string;
+  /** copies of data volumes */
+  dataCopies: string;
   /** a file for each token of the remote API */
   tokens: string;
   /** the name of the data plane's engine; missing: embedded */
@@ -63,6 +67,8 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
     builds: join(base, 'builds'),
+    snapshots: join(base, 'snapshots'),
+    dataCopies: join(base, 'copies'),
     tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),
     metricsAddress: join(base, 'metrics-address'),

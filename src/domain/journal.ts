@@ -46,6 +46,17 @@ export type Happening =
   | { event: 'data-reverted'; volume: string; snapshot: string; aside: string; by: string | null }
   /** bytes */
   | { event: 'data-grown'; volume: string; from: number; to: number; by: string | null }
+  /** `of`: the copy that it was made of, with what had changed since; null: it was made whole */
+  | {
+      event: 'data-copied';
+      volume: string;
+      copy: string;
+      of: string | null;
+      still: true | string | null;
+      by: string;
+    }
+  | { event: 'copy-removed'; volume: string; copy: string; by: string }
+  | { event: 'data-restored'; volume: string; copy: string; by: string }
   /** a guest was booted, proven and kept, for others to be copies of; `template`: its key */
   | { event: 'template-made'; template: string; revision: number; ms: number }
   /** the instance was started as a copy of the template, and has proven itself */

@@ -80,15 +80,26 @@ export async function keepState(
   { name, keep, freeze, thaw }: Pick<DataVolume, 'name' | 'keep' | 'freeze' | 'thaw'>,
   snapshot: string,
 ): Promise<Kept> {
+  const keepIt = () => hypervisor.snapshotData(service, name, snapshot, keep);
+  const { done, still } = await stillMeanwhile({ hypervisor, tell }, service, { name, freeze, thaw }, keepIt);
+  return { snapshot: done, still };
+}
+
+/** Has the guest that has a disk hold still, where it can, while something short is done; it goes on whatever comes of that. */
+export async function stillMeanwhile<T>(
+  { hypervisor, tell }: Keeping,
+  service: string,
+  { name, freeze, thaw }: Pick<DataVolume, 'name' | 'freeze' | 'thaw'>,
+  act: () => Promise<T>,
+): Promise<{ done: T; still: Kept['still'] }> {
   const endpoint = await guestOf(hypervisor, service, name);
-  if (endpoint === null || freeze === null || thaw === null)
-    return { snapshot: await hypervisor.snapshotData(service, name, snapshot, keep), still: null };
+  if (endpoint === null || freeze === null || thaw === null) return { done: await act(), still: null };
   const still = await tell(endpoint, freeze, HOLDS_STILL).then(
     () => true as const,
     (error: unknown) => report(error).message,
   );
   try {
-    return { snapshot: await hypervisor.snapshotData(service, name, snapshot, keep), still };
+    return { done: await act(), still };
   } finally {
     // Also one that did not answer: it may have heard.
     await goOn(tell, endpoint, thaw, still === true);

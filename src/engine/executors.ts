@@ -5,7 +5,13 @@ import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
 import { type CodeVolume, dataOf, proofs, type Revision } from '../domain/revision.ts';
 import { goal, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
+import type {
+  AttachedVolume,
+  Endpoint,
+  Hypervisor,
+  InstanceSpec,
+  VirtualMachine,
+} from '../hypervisor/port.ts';
 import { beforeRevert } from './data.ts';
 import { isOf, type Senses } from './observe.ts';
 import type { Templates } from './templates.ts';
@@ -42,22 +48,20 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
   await revertData(task);
   const target = needTarget(task.target);
   const { image, machine, volumes, checks, data, number } = target;
-  const several = machine.wake !== undefined && (await missing(target, task)) > 1;
-  await templates.launch(
-    {
-      image,
-      machine,
-      volumes,
-      checks,
-      ...(data && { data }),
-      id: instance,
-      service: rollout.service,
-      revision: number,
-      rollout: rollout.id,
-      launchedAt: clock.now(),
-    },
-    { rollout: rollout.id, health: rollout.health, several, note },
-  );
+  const spec: InstanceSpec = {
+    ...{ image, machine, volumes, checks },
+    ...(data && { data }),
+    id: instance,
+    service: rollout.service,
+    revision: number,
+    rollout: rollout.id,
+    launchedAt: clock.now(),
+  };
+  // What takes its place on the way back boots.
+  if (rollout.restore && rollout.direction === 'forward')
+    return await templates.restore({ ...spec, snapshot: rollout.restore.snapshot }, rollout.health);
+  const several = async () => (await missing(target, task)) > 1;
+  await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
 }
 
 /** Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone. */
@@ -191,7 +195,9 @@ async function exchange(
 
   task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
-  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+  // Where requests go on meanwhile, the engine says it of all that were swapped at the same time.
+  if (action.mode === 'replace')
+    await task.routing.relabel(task.rollout.service, { [action.instance]: revision.number });
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */

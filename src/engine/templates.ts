@@ -3,7 +3,7 @@ import type { Happening } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import { dataOf, proofs } from '../domain/revision.ts';
 import { report, UnideployError } from '../errors.ts';
-import type { Endpoint, Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
+import type { Copying, Endpoint, Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
 import type { Prober } from '../probe/port.ts';
 import type { Monitor } from './monitor.ts';
 
@@ -28,8 +28,8 @@ interface TemplatesParts {
 export interface Launch {
   rollout: number;
   health: HealthPolicy;
-  /** further ones are to be started: it is worth while to make a template */
-  several: boolean;
+  /** whether further ones are to be started: it is worth while to make a template */
+  several: () => Promise<boolean>;
   note: (happening: Happening) => void;
 }
 
@@ -55,16 +55,27 @@ export class Templates {
     await hypervisor.launch({ ...spec, launchedAt: clock.now() });
   }
 
+  /**
+   * Has an instance go on from its snapshot. One that can be told who it is is told: the guest that was saved may run yet, or be
+   * restored once more.
+   */
+  async restore(spec: InstanceSpec, health: HealthPolicy): Promise<void> {
+    await this.#parts.hypervisor.launch(spec, {
+      wake: ({ endpoint, mac }) => this.#wake(spec, endpoint, mac, health),
+    });
+  }
+
   /** The key of a template that is there; null: it has to boot. */
   async #templateFor(spec: InstanceSpec, launch: Launch): Promise<string | null> {
     // A disk that is written to has moved on when a copy wakes.
-    if (spec.machine.wake === undefined || dataOf(spec).length > 0) return null;
+    if (spec.machine.wake === undefined || dataOf(spec).length > 0 || spec.snapshot !== undefined)
+      return null;
     const { key, isMade } = await this.#parts.hypervisor.templateFor(spec);
     if (this.#broken.get(key) === launch.rollout) return null;
     const making = this.#making.get(key);
     if (making === undefined && isMade) return key;
-    if (making === undefined && !launch.several) return null;
-    return (await (making ?? this.#make(key, spec, launch))) ? key : null;
+    if (making === undefined && !(await launch.several())) return null;
+    return (await (this.#making.get(key) ?? this.#make(key, spec, launch))) ? key : null;
   }
 
   /** Makes it once, whoever asks for it meanwhile. */
@@ -97,12 +108,20 @@ export class Templates {
     const began = clock.now();
     try {
       const copy = { ...spec, launchedAt: began };
-      await hypervisor.launch(copy, {
-        key,
-        wake: ({ endpoint, mac }) => this.#wake(copy, endpoint, mac, launch.health),
-      });
-      const machine = (await hypervisor.list()).find(({ spec: { id } }) => id === spec.id);
-      if (machine === undefined) throw unready(spec.id, 'it is gone');
+      let reached: Endpoint | null = null;
+      const wake: Copying['wake'] = async ({ endpoint, mac }) => {
+        reached = endpoint;
+        await this.#wake(copy, endpoint, mac, launch.health);
+      };
+      await hypervisor.launch(copy, { key, wake });
+      const { volumes } = copy;
+      const machine = {
+        spec: copy,
+        state: 'running',
+        runState: 'running',
+        endpoint: reached,
+        volumes,
+      } as const;
       await this.#verify(machine, launch.health, COPY_ANSWERS_WITHIN);
       launch.note({ event: 'copied', instance: spec.id, template: key, ms: clock.now() - began });
       return true;

@@ -1,3 +1,4 @@
+import type { Swapped } from '../domain/pace.ts';
 import { type Difference, dataOf, difference, type Revision, swapMode } from '../domain/revision.ts';
 import { goal, type Rollout } from '../domain/rollout.ts';
 import type { RolloutView } from '../domain/strategy.ts';
@@ -11,8 +12,13 @@ type Revisions = Pick<RolloutStore, 'revision'>;
  *
  * @param spare how many more instances it may lose on the way back
  */
-export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
-  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
+export function viewOf(
+  rollout: Rollout,
+  store: Revisions,
+  { spare, swapped }: { spare: number; swapped: readonly Swapped[] },
+): RolloutView {
+  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick, restore } =
+    rollout;
   const { revision, replicas, traffic } = goal(rollout);
   const exclusive = candidatesOf(rollout, store).some((candidate) => dataOf(candidate).length > 0);
   return {
@@ -28,9 +34,11 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     since,
     renew: direction === 'forward' ? renew : null,
     sick,
+    replaces: direction === 'forward' ? (restore?.replaces ?? null) : null,
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),
+    swapped,
     spare: direction === 'back' ? spare : 0,
     freshId: (ordinal) => `${service}-${id}-${launches + ordinal + 1}`,
   };

@@ -1,4 +1,6 @@
+import type { Progress } from '../domain/progress.ts';
 import type { CodeVolume, Digest, RevisionSpec } from '../domain/revision.ts';
+import type { SavedMachine } from '../domain/snapshot.ts';
 import type { Vitals } from '../domain/supervision.ts';
 
 /** Everything a hypervisor needs to start one instance. Written into its run directory, so that it can be adopted. */
@@ -12,6 +14,8 @@ export interface InstanceSpec extends RevisionSpec {
   rollout: number;
   /** epoch milliseconds */
   launchedAt: number;
+  /** id of the snapshot that it goes on from; left out: it boots */
+  snapshot?: string;
 }
 
 /** `gone`: it was already. */
@@ -61,6 +65,39 @@ export interface DataVolumeState {
   damaged: boolean;
 }
 
+/** A copy of a data volume that is to be made. */
+export interface CopyOrder {
+  /** of no other copy of the volume, ever; at most 20 letters, digits and dashes */
+  id: string;
+  /** path of the file it becomes, which is there only when it is whole */
+  to: string;
+  /** the copy whose clone it may be made of, with what has changed since; null: it is to be whole */
+  base: { id: string; file: string } | null;
+  /** the last copy there is: what changed since is known until this one is made */
+  last: string | null;
+  /** bytes a second; 0: as many as there can be */
+  rate: number;
+  /** has `start` called, which begins the copy of a disk that a guest has: the content is of that moment */
+  around(start: () => Promise<void>): Promise<void>;
+  report(progress: Progress): void;
+  /** cancels it */
+  signal: AbortSignal;
+}
+
+export interface CopyMade {
+  /** which had the volume, and its revision; null: none had */
+  instance: string | null;
+  revision: number | null;
+  /** bytes that a guest sees */
+  size: number;
+  /** bytes that were read of the disk */
+  copied: number;
+  /** the copy it was made of; null: it was made whole */
+  on: string | null;
+  /** why it was; null: it was not */
+  why: string | null;
+}
+
 export interface Endpoint {
   host: string;
   port: number;
@@ -77,14 +114,24 @@ export interface Template {
   bytes: number;
 }
 
-/** How a machine is started from a template. */
+/** How a machine is started that is another one's twin at first. */
 export interface Copying {
-  key: string;
+  /** of the template that it is a copy of; left out: it goes on from its spec's snapshot */
+  key?: string;
   /**
    * Tells the guest, which runs by now, who it is; until that it is its parent's twin, and nobody is shown it. What it
    * rejects with the launch rejects with.
    */
   wake(guest: { endpoint: Endpoint; mac: string }): Promise<void>;
+}
+
+export interface SaveOrder {
+  folder: string;
+  /** false: the disk alone */
+  memory: boolean;
+  report: (progress: Progress) => void;
+  /** given up when it aborts; the guest goes on */
+  signal: AbortSignal;
 }
 
 /**
@@ -127,6 +174,11 @@ export interface Hypervisor {
    * newest. Null: it has no memory any more, or more than that. UD_QMP when QEMU cannot.
    */
   dump(id: string, limit: number): Promise<string | null>;
+  /**
+   * Writes the whole instance as it is in one moment into an empty folder: its root disk, where it has one, and its memory. It
+   * stands still meanwhile, goes on in any case, and counts as running. UD_SNAPSHOT_REFUSED where it cannot be had.
+   */
+  save(id: string, order: SaveOrder): Promise<SavedMachine>;
   /** What is known of the machine beside what runs; takes no longer than `list`. */
   vitals(id: string): Promise<Vitals>;
   /** Forgets a stopped machine: its run directory goes. */
@@ -146,6 +198,16 @@ export interface Hypervisor {
   revertData(service: string, volume: string, snapshot: string, aside: string): Promise<void>;
   /** Makes a data volume larger, bytes; never smaller. */
   growData(service: string, volume: string, size: number): Promise<void>;
+  /**
+   * Copies a data volume as it is at one moment, while its guest goes on writing; one at a time. Nothing of a copy that fails or
+   * is cancelled stays, and the guest never notices. UD_UNKNOWN_VOLUME, UD_LOCKED, UD_DISK_FULL, UD_COPY_FAILED, UD_ABORTED.
+   */
+  copyData(service: string, volume: string, order: CopyOrder): Promise<CopyMade>;
+  /**
+   * Puts the image of a copy in the place of a data volume that no instance has; the disk that was there stays beside it until
+   * the next time. UD_DATA_IN_USE, UD_UNKNOWN_VOLUME.
+   */
+  restoreData(service: string, volume: string, file: string): Promise<void>;
   /** Removes a data volume that no instance has, and all that is kept of it, for good. */
   removeData(service: string, volume: string): Promise<void>;
   /** The last lines of the guest's console, also of a guest that was removed not long ago. */

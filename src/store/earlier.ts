@@ -8,7 +8,7 @@ import type { Service } from './port.ts';
 
 /** What stores of earlier versions did not say yet, filled in with what was so then. */
 
-const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [] };
+const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [], restore: null };
 
 const SUPERVISED = { supervision: DEFAULT_SUPERVISION };
 

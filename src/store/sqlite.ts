@@ -234,9 +234,9 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     }),
 
     append,
-    record: atomically((rollout, at, happening) => {
+    record: atomically((rollout, happened) => {
       updateRollout(rollout);
-      append(rollout, at, happening);
+      for (const { at, happening } of happened) append(rollout, at, happening);
     }),
     journal: (rollout, after) =>
       journal('select * from journal where rollout = ? and seq > ? order by seq', rollout, after),

@@ -110,6 +110,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     launches: 0,
     renew: null,
     sick: [],
+    restore: null,
     among: [],
     ending: null,
     heard: 0,

@@ -12,6 +12,7 @@ import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
 import { findVolume, type NamedVolume, withVolume } from '../volumes.ts';
+import { volumeCopyCommands } from './volume-copies.ts';
 import { dataTable, dataVolumeCommands, dataVolumesOf, removeData } from './volume-data.ts';
 
 export function volumeCommand(program: Command): void {
@@ -84,6 +85,7 @@ export function volumeCommand(program: Command): void {
     });
   });
   dataVolumeCommands(group);
+  volumeCopyCommands(group);
 }
 
 const MARKS = { added: '+', removed: '-', changed: '~' } as const;

@@ -42,6 +42,14 @@ function tell(entry: JournalEntry): string | null {
     }
     case 'data-reverted':
       return `data volume ${entry.volume} is again what it was at ${entry.snapshot}; what it was until now is kept as ${entry.aside}${byWhom(entry)}`;
+    case 'data-copied': {
+      const how = entry.of === null ? 'whole' : `of ${entry.of} and what has changed`;
+      return `copied ${entry.volume} as ${entry.copy}, ${how}, by ${entry.by}`;
+    }
+    case 'copy-removed':
+      return `removed copy ${entry.copy} of ${entry.volume}, by ${entry.by}`;
+    case 'data-restored':
+      return `${entry.volume} is again what it was in copy ${entry.copy}, by ${entry.by}`;
     case 'data-grown':
       return `data volume ${entry.volume} has grown from ${size(entry.from)} to ${size(entry.to)}${byWhom(entry)}`;
     case 'data-forgotten':

@@ -34,6 +34,7 @@ import {
   keepState,
   type OpenableDisk,
 } from './data-images.ts';
+import { forgetRecords } from './data-records.ts';
 import { dataFileSize } from './limits.ts';
 import { forgetSnapshot, resizeNode, snapshotNode } from './qmp/commands.ts';
 import type { QmpSession } from './qmp/session.ts';
@@ -52,6 +53,8 @@ export interface DataParts {
   isLaunching: (id: string) => boolean;
   /** does something with the monitor of a machine, which nothing else changes meanwhile */
   withMonitor: <T>(id: string, act: (session: QmpSession) => Promise<T>) => Promise<T>;
+  /** ends the copy of a disk that is being made: QEMU changes nothing else meanwhile */
+  cutCopy: (place: DataPlace) => Promise<void>;
 }
 
 /** Snapshots that were made by themselves, and go by themselves. */
@@ -89,6 +92,9 @@ export class DataDisks {
   async lend(spec: InstanceSpec, { path }: RunDirectory, user: User | null): Promise<void> {
     for (const volume of dataOf(spec)) {
       const place = dataPlace(this.#parts.state, spec.service, volume.name);
+      // One of a disk that nobody has: whoever starts waits for no copy.
+      const holder = await holderOf(this.#parts.state, place);
+      if (holder === null || !this.#isAlive(holder)) await this.#parts.cutCopy(place);
       await this.#inTurn(place, async () => {
         await this.#detached(place, spec.id);
         await this.#make(place, volume);
@@ -101,6 +107,8 @@ export class DataDisks {
         const disk = { program: this.#parts.program, folder: path, file, user, size };
         const { damage } = await checkDisk(disk);
         if (damage !== null) throw damaged(place, damage);
+        // A disk does not grow with such.
+        await forgetRecords(disk, (_name, isLost) => isLost);
         if (size < volume.size) await growDisk({ ...disk, size: volume.size });
         await noteFacts(place, this.#parts.expectCommand);
       });
@@ -188,6 +196,8 @@ export class DataDisks {
       detached: async (disk) => {
         if (!(await isKept(place, snapshot))) throw unknownSnapshot(place, snapshot);
         if (!(await isKept(place, aside))) await keepState(disk, aside);
+        // What they tell of the present state is nothing of the one that it becomes.
+        await forgetRecords(disk, () => true);
         await goBackTo(disk, snapshot);
         for (const old of await superfluous(place, MOST_KEPT, aside))
           if (old !== snapshot) await forgetState(disk, old);
@@ -225,6 +235,18 @@ export class DataDisks {
     });
   }
 
+  /** Does something with a disk that no instance has, and that none is given meanwhile. @throws UD_DATA_IN_USE */
+  async whileDetached<T>(place: DataPlace, act: (disk: OpenableDisk) => Promise<T>): Promise<T> {
+    return await this.#inTurn(place, async () => {
+      await this.#detached(place, null);
+      let done: { is: T } | undefined;
+      await this.#confined(place, place.folder, async (disk) => {
+        done = { is: await act(disk) };
+      });
+      return (done as { is: T }).is;
+    });
+  }
+
   async #tell(place: DataPlace): Promise<DataVolumeState | null> {
     const own = await stat(place.disk).catch(() => null);
     if (own === null) return null;
@@ -254,6 +276,7 @@ export class DataDisks {
       detached: (disk: OpenableDisk) => Promise<void>;
     },
   ): Promise<void> {
+    await this.#parts.cutCopy(place);
     const holder = await holderOf(this.#parts.state, place);
     if (holder !== null && this.#isAlive(holder)) {
       // Its turn, and not the disk's: whoever starts a machine has that one's first, too.

@@ -1,17 +1,20 @@
 import { existsSync } from 'node:fs';
 import { copyFile, rm, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
+import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
-import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
+import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
+import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
 import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
+import { DataCopies } from './data-copy.ts';
 import { dumpMachine } from './dumps.ts';
 import { attach, detach, type Plugboard, replace } from './hotplug.ts';
 import { createOverlay, inspectImage } from './images.ts';
@@ -31,8 +34,9 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
+import { goOn, inheritVolumes, placeDisk, restorable, saveMachine, waitingFor } from './snapshot.ts';
 import { type Start, templatesOf } from './templates.ts';
-import { needTools } from './tools.ts';
+import { needTools, qemuVersion, versionOf } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
@@ -61,6 +65,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   // QEMU runs in another folder.
   const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
   const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
+  const snapshots = new SnapshotCatalogue(join(resolve(state), 'snapshots'));
   const machines = new Map<string, Machine>();
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string) => {
@@ -98,7 +103,10 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   /** Another caller may have come first while a file was read: there is one Machine for each id. */
   function remember(spec: InstanceSpec, directory: RunDirectory): Machine {
     const machine =
-      machines.get(spec.id) ?? new Machine(spec, directory, commandOf(fence, directory), changed);
+      machines.get(spec.id) ??
+      new Machine(spec, directory, commandOf(fence, directory), changed, (opened, session) => {
+        if (dataOf(opened.spec).length > 0) void copies.sweep(opened, session).catch(() => {});
+      });
     machines.set(spec.id, machine);
     return machine;
   }
@@ -112,6 +120,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     await needTools(qemu, ...CONFINING);
     const accel = await accelOf(spec);
     const user = await userOf(directory);
+    const { from = null, ...facts } = start;
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
@@ -120,19 +129,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
     expectCommand();
-    if (disk) await createOverlay(disk);
+    if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes = await numbered(machine, start.ledger);
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...start })];
-    const groups = [...(user?.groups ?? []), ...(start.groups ?? [])];
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
+    const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
     const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
 
-  const disks = new DataDisks({
+  const disks: DataDisks = new DataDisks({
     ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    cutCopy: (place) => copies.cut(place),
     isLaunching: (id) => machines.get(id)?.launching === true,
     withMonitor: async (id, act) => {
       const machine = await need(id);
@@ -148,13 +158,35 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
   const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
 
-  /** Starts a copy and has it woken. What does not come to that is taken away: a twin must never serve. */
-  async function copy(machine: Machine, { key, wake }: Copying): Promise<void> {
+  /** Starts a machine as a copy, or from its snapshot, or has it boot. */
+  async function start(
+    machine: Machine,
+    { key, wake = async () => {} }: Partial<Copying> = {},
+  ): Promise<void> {
+    if (key !== undefined) return await woken(machine, wake, () => templates.start(machine, key));
+    const { spec, directory } = machine;
+    const from = await restorable(spec, snapshots, {
+      accel: () => accelOf(spec),
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
+    if (from === null) return await boot(machine);
+    if (from.snapshot.memory === null) return await boot(machine, { from });
+    await woken(machine, wake, async () => {
+      await boot(machine, { from, ...(await waitingFor(machine, await userOf(directory), from)) });
+      await goOn(machine, from);
+    });
+  }
+
+  /**
+   * Starts what is another guest's twin until it is told who it is. What does not come to that is taken away: a twin must never
+   * serve.
+   */
+  async function woken(machine: Machine, wake: Copying['wake'], begin: () => Promise<void>): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     try {
       expectCommand();
       await writeFile(directory.unwoken, '');
-      await templates.start(machine, key);
+      await begin();
       const { endpoint } = machine;
       if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
       await wake({ endpoint, mac: macOf(spec.id) });
@@ -168,10 +200,15 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     }
   }
 
+  const copies = new DataCopies({
+    ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
+    ...{ machine: need, disks },
+  });
+
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
-   * is no machine that has stopped: nothing ever ran there. Nor is a copy of a template that was not woken: nobody knows it
-   * from its twins.
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
+   * woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
     await templates.tidy();
@@ -196,18 +233,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   let tidied: Promise<void> | undefined;
   /** Once, before anything is launched here. */
   const tidy = () => {
-    tidied ??= removeNeverStarted();
+    tidied ??= removeNeverStarted().then(() => copies.tidy());
     return tidied;
   };
 
   /** One change at a time for each machine; other machines go on. */
-  async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
+  async function change(id: string, act: (board: Plugboard) => Promise<AttachedVolume[]>): Promise<void> {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
       const { spec, directory, expectCommand } = machine;
+      let now: AttachedVolume[] | undefined;
       try {
-        await act({
+        now = await act({
           ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
@@ -215,7 +253,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       } catch (error) {
         throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
-        machine.volumesChanged();
+        machine.volumesChanged(now);
       }
     });
   }
@@ -236,7 +274,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.launching = true;
         try {
           await createRunDirectory(directory, spec, await userOf(directory));
-          await (copying === undefined ? boot(machine) : copy(machine, copying));
+          await start(machine, copying);
         } finally {
           machine.launching = false;
         }
@@ -305,6 +343,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       return (await machine?.exclusively(() => dumpMachine(machine, state, limit))) ?? null;
     },
 
+    async save(id, order) {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        machine.expectCommand();
+        if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
+          throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
+        try {
+          return await saveMachine(machine, await userOf(machine.directory), order);
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
+    },
+
     vitals: async (id) => (await find(id))?.vitals() ?? { exit: null, events: [], memory: null },
 
     async remove(id) {
@@ -330,6 +382,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     forgetData: (service, volume, snapshot) => disks.forget(service, volume, snapshot),
     revertData: (service, volume, snapshot, aside) => disks.revert(service, volume, snapshot, aside),
     growData: (service, volume, size) => disks.grow(service, volume, size),
+    async copyData(service, volume, order) {
+      await tidy();
+      return await copies.copy(service, volume, order);
+    },
+    restoreData: (service, volume, file) => copies.restore(service, volume, file),
     removeData: (service, volume) => disks.remove(service, volume),
 
     async console(id, lines) {

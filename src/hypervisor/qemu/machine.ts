@@ -11,6 +11,7 @@ import type { Ended } from './process.ts';
 import { forwardedPort, guestMemory, pollMemory, queryName, queryStatus } from './qmp/commands.ts';
 import type { QmpEvent, QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
+import { endStandstill } from './standstill.ts';
 import { queue, until } from './wait.ts';
 
 /** Milliseconds a machine may keep an observer waiting. */
@@ -47,8 +48,11 @@ export class Machine {
   readonly exclusively = queue();
   /** true from before its process is there until its monitor answers or it failed */
   launching = false;
+  /** it stands still while it is being saved */
+  saving = false;
 
   #changed: (id: string) => void;
+  #opened: (machine: Machine, session: QmpSession) => void;
   #session: QmpSession | null = null;
   #connecting: Promise<QmpSession> | null = null;
   #released = false;
@@ -75,11 +79,13 @@ export class Machine {
     directory: RunDirectory,
     expectCommand: ExpectCommand,
     changed: (id: string) => void,
+    opened: (machine: Machine, session: QmpSession) => void = () => {},
   ) {
     this.spec = spec;
     this.directory = directory;
     this.expectCommand = expectCommand;
     this.#changed = changed;
+    this.#opened = opened;
   }
 
   /** Waits for the monitor of a QEMU that was just started. Throws UD_GUEST_START when it ends before. */
@@ -135,7 +141,8 @@ export class Machine {
     return {
       spec,
       state: this.#endpoint === null ? 'starting' : 'running',
-      runState,
+      // What it stands still for is over soon, and nothing to be mended.
+      runState: this.saving && runState !== null ? 'running' : runState,
       endpoint: this.#endpoint,
       volumes: this.#volumes,
     };
@@ -159,9 +166,16 @@ export class Machine {
     return await guestMemory(session);
   }
 
-  volumesChanged(): void {
+  /** @param now what is attached after a change; left out: it is not known, and QEMU is to be asked */
+  volumesChanged(now?: AttachedVolume[]): void {
     this.#volumeChanges += 1;
+    if (now) this.#setVolumes(now, this.#volumeChanges);
     this.#announce();
+  }
+
+  #setVolumes(volumes: AttachedVolume[], readAt: number): void {
+    this.#volumesReadAt = readAt;
+    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
   }
 
   /** Ends the session; the machine goes on. */
@@ -187,6 +201,8 @@ export class Machine {
       this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
       await writeAtomically(this.directory.endpoint, this.#endpoint, this.expectCommand);
       if (this.#released) throw new UnideployError('UD_QMP', 'the hypervisor was closed', 'start it again');
+      // Whoever had it stand still has died meanwhile.
+      if (!this.saving && existsSync(this.directory.saving)) await endStandstill(session, this.directory);
     } catch (error) {
       session.close();
       throw error;
@@ -195,6 +211,7 @@ export class Machine {
     this.#volumeChanges += 1;
     session.onEvent((event) => this.#take(event));
     session.onClose(() => this.#lost(session));
+    this.#opened(this, session);
     this.#announce();
     return session;
   }
@@ -238,8 +255,7 @@ export class Machine {
     const asked = this.#volumeChanges;
     const volumes = await attachedVolumes({ session, directory: this.directory });
     if (asked < this.#volumesReadAt) return;
-    this.#volumesReadAt = asked;
-    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
+    this.#setVolumes(volumes, asked);
   }
 
   async #promptly<T>(question: Promise<T>): Promise<T | null> {
@@ -256,12 +272,12 @@ export class Machine {
 
   #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
-    this.#toldAt = performance.now();
+    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
+    else this.#toldAt = performance.now();
     if (TELLING.has(name)) {
       const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
       this.#events = [...this.#events, word].slice(-KEPT_EVENTS);
     }
-    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
     this.#announce();
   }
 

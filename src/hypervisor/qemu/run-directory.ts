@@ -32,7 +32,9 @@ export interface RunDirectory {
   root: string;
   /** there: the machine is frozen */
   frozen: string;
-  /** there: it is the copy of another guest, and does not know it yet */
+  /** there: the guest stands still while it is being saved, and is to go on */
+  saving: string;
+  /** there: it is the twin of another guest, or is to be, and does not know it yet */
   unwoken: string;
   /** the guest's memory while it is written */
   memory: string;
@@ -74,6 +76,7 @@ export function runDirectory(state: string, id: string): RunDirectory {
     endpoint: join(path, 'endpoint.json'),
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
+    saving: join(path, 'saving'),
     unwoken: join(path, 'unwoken'),
     memory: join(path, written.memory),
     ram: join(path, written.ram),

@@ -22,6 +22,8 @@ import { until } from './wait.ts';
 export interface SavedStateOptions {
   /** true: the guest's memory lies in a file that is kept with the state, and is no part of it */
   ramInFile: boolean;
+  /** true: the guest goes on while its memory is saved, and stands still for the last of it alone */
+  live?: boolean;
   /** milliseconds for all of it */
   deadlineMs: number;
   /** given up when it aborts */
@@ -31,7 +33,7 @@ export interface SavedStateOptions {
 }
 
 /**
- * Stops a machine that runs and writes its state to a file, which is whole and on the disk when this resolves. The guest
+ * Stops a machine that runs, at once or at the end (`live`), and writes its state to a file, which is whole and on the disk when this resolves. The guest
  * stands still afterwards, whether it went well or not: `resumeGuest` lets it go on. It has to be the caller's, by
  * `machine.exclusively`.
  *
@@ -48,7 +50,7 @@ export async function saveState(
 ): Promise<void> {
   const session = await machine.connect();
   const { outgoing } = machine.directory;
-  await stopGuest(session);
+  if (options.live !== true) await stopGuest(session);
   await prepareMigration(session, options.ramInFile);
   await rm(outgoing, { force: true });
   const server = createServer();

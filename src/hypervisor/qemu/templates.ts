@@ -23,6 +23,7 @@ import {
 } from './run-directory.ts';
 import { WRITTEN } from './run-files.ts';
 import { loadState, saveState } from './saved-state.ts';
+import type { Restorable } from './snapshot.ts';
 import { qemuVersion } from './tools.ts';
 import { until } from './wait.ts';
 
@@ -32,6 +33,8 @@ export interface Start {
   incoming?: boolean;
   /** further groups of its user */
   groups?: number[];
+  /** it goes on from what was saved */
+  from?: Restorable;
   /** numbers of volumes that it has from elsewhere, in place of its own from 1 on */
   ledger?: string;
 }

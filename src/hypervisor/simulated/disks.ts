@@ -73,6 +73,16 @@ export class SimulatedDisks {
     disk.size = Math.max(disk.size, size);
   }
 
+  /** @throws UD_UNKNOWN_VOLUME, and for one that is there UD_COPY_FAILED: a model has no bytes */
+  copied(named: Named): never {
+    const { name } = this.#need(named);
+    throw new UnideployError(
+      'UD_COPY_FAILED',
+      `data volume ${name} has nothing to copy`,
+      'this was simulated',
+    );
+  }
+
   remove({ service, volume }: Named): void {
     this.#disks.delete(`${service}/${volume}`);
   }

@@ -30,14 +30,15 @@ export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' 
 export interface Costs {
   spawn: number;
   boot: number;
-  /** from the spawn of a copy until it answers */
+  /** from the spawn of a copy, or of one that goes on from its snapshot, until it answers */
   copy: number;
   attach: number;
   detach: number;
+  save: number;
   stop: number;
 }
 
-const COSTS: Costs = { spawn: 50, boot: 3000, copy: 100, attach: 60, detach: 50, stop: 100 };
+const COSTS: Costs = { spawn: 50, boot: 3000, copy: 100, attach: 60, detach: 50, save: 200, stop: 100 };
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
@@ -73,6 +74,7 @@ export class SimulatedWorld {
   readonly #guests = new Map<string, Guest>();
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
+  readonly #known = new Map<string, CodeVolume>();
   readonly #disks = new SimulatedDisks();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #templates = new Map<string, Template>();
@@ -101,7 +103,10 @@ export class SimulatedWorld {
 
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
   know(volumes: CodeVolume[]): void {
-    for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+    for (const volume of volumes) {
+      this.#contents.set(volume.digest, volume.revision);
+      this.#known.set(volume.digest, volume);
+    }
   }
 
   /** All machines, as the hypervisor would list them. */
@@ -267,6 +272,23 @@ export class SimulatedWorld {
       const guest = this.#guests.get(id);
       return guest?.alive && guest.spec.machine.memory <= limit ? `simulated/${id}.elf` : null;
     },
+    save: async (id, { memory, report }) => {
+      const guest = this.#running(id);
+      const { image, machine, checks } = guest.spec;
+      const began = this.#clock.now();
+      const total = machine.memory * 2 ** 20;
+      report({ done: 0, total });
+      await this.#command(guest, memory ? this.#costs.save : this.#costs.attach);
+      report({ done: total, total });
+      const volumes = guest.volumes.flatMap(({ digest }) => this.#known.get(digest) ?? []);
+      return {
+        spec: { image, machine, checks, volumes },
+        attachments: volumes.map(({ name, digest }, index) => ({ number: index + 1, name, digest })),
+        nextAttachment: volumes.length + 1,
+        ...{ qemu: 'simulated', accel: 'tcg', ram: 'own' },
+        pausedMs: this.#clock.now() - began,
+      };
+    },
     vitals: async (id) => {
       const guest = this.#guests.get(id);
       const killed = guest?.sickness === 'dies' && !guest.alive;
@@ -288,6 +310,8 @@ export class SimulatedWorld {
     revertData: async (service, volume, snapshot, aside) =>
       this.#disks.revert({ service, volume }, snapshot, aside, this.#clock.now()),
     growData: async (service, volume, size) => this.#disks.grow({ service, volume }, size),
+    copyData: async (service, volume) => this.#disks.copied({ service, volume }),
+    restoreData: async () => {},
     removeData: async (service, volume) => this.#disks.remove({ service, volume }),
     console: async () => [],
     async *followConsole() {},
@@ -299,13 +323,14 @@ export class SimulatedWorld {
   };
 
   async #copy(spec: InstanceSpec, { key, wake }: Copying, incident: Incident | null): Promise<void> {
-    if (incident === 'copy-rejected' || !this.#templates.has(key))
-      throw failure('UD_TEMPLATE', `template ${key} does not load`);
+    const what = key === undefined ? `snapshot ${spec.snapshot}` : `template ${key}`;
+    if (incident === 'copy-rejected' || (key !== undefined && !this.#templates.has(key)))
+      throw failure('UD_TEMPLATE', `${what} does not load`);
     const guest = this.#add(spec, [...spec.volumes], this.#clock.now() + this.#costs.copy, true, incident);
     guest.hidden = true;
     try {
       await wake({ endpoint: { host: 'simulated', port: guest.port }, mac: `simulated ${spec.id}` });
-      if (!guest.spoken && spec.machine.wake !== 'none')
+      if (!guest.spoken && spec.machine.wake !== undefined && spec.machine.wake !== 'none')
         throw failure('UD_TEMPLATE', `${spec.id} was not woken`);
     } catch (error) {
       this.#guests.delete(spec.id);

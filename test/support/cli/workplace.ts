@@ -50,8 +50,8 @@ interface ConfigChange {
   listen?: number | string;
   guest?: Record<string, unknown>;
   volumes?: Record<string, unknown>[];
-  data?: Record<string, unknown>[];
   image?: Record<string, unknown>;
+  data?: Record<string, unknown>[];
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;
   supervision?: Record<string, unknown>;

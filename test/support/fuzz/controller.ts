@@ -9,8 +9,11 @@ import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { Runs } from '../../../src/daemon/runs.ts';
 import { Services } from '../../../src/daemon/services.ts';
+import { Snapshots } from '../../../src/daemon/snapshots.ts';
 import { strategyOf } from '../../../src/daemon/strategy-of.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
+import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
+import { UNFENCED } from '../../../src/domain/fence.ts';
 import type { EngineParts } from '../../../src/engine/engine.ts';
 import { Monitor } from '../../../src/engine/monitor.ts';
 import { Routing } from '../../../src/engine/routing.ts';
@@ -18,6 +21,7 @@ import { Templates } from '../../../src/engine/templates.ts';
 import { Tidier } from '../../../src/engine/tidy.ts';
 import { SimulatedWorld } from '../../../src/hypervisor/simulated/world.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
+import { SnapshotCatalogue } from '../../../src/snapshots/catalogue.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { HEALTH } from '../revisions.ts';
 import type { ApiRoute } from './requests.ts';
@@ -64,11 +68,13 @@ export async function fuzzedController(): Promise<FuzzedController> {
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
+  const catalogue = new SnapshotCatalogue(join(folder, 'snapshots'));
   const api = await apiServer({
     state: folder,
+    snapshots: new Snapshots({ store, hypervisor, catalogue, clock: systemClock, fence: UNFENCED }),
     deployments: new Deployments(parts, {
       store,
-      artifacts: { want: async () => true, verify: async () => {} },
+      artifacts: { want: async () => true, verify: async () => {}, snapshots: catalogue },
       orders,
       runs,
       tidier,
@@ -76,6 +82,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     orders,
     services,
     collector: new Collector({ store, artifacts, hypervisor, clock: systemClock }),
+    copies: new VolumeCopies(join(folder, 'copies'), { ...parts, store }),
     store,
     artifacts,
     hypervisor,

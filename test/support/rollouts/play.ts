@@ -51,13 +51,15 @@ export function revisionsOf({ change, swap, third, data, copies }: Scene): Revis
 /** The rollout of a scene as it begins. */
 export function opening(scene: Scene, now: number): Rollout {
   const target = scene.change === 'none' ? 1 : 2;
+  const restores = scene.strategy === 'restore';
   return rollout(2, goalOf(1, scene.before), goalOf(target, scene.after), {
-    kind: scene.change === 'none' ? 'restart' : 'rollout',
+    kind: restores ? 'restore' : scene.change === 'none' ? 'restart' : 'rollout',
     strategy: scene.strategy,
     policy: scene.policy,
     startedAt: now,
     since: now,
-    renew: scene.change === 'none' ? now : null,
+    renew: scene.change === 'none' && !restores ? now : null,
+    restore: restores ? { snapshot: 'then', replaces: 'site-1-1' } : null,
   });
 }
 

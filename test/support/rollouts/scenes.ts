@@ -90,7 +90,7 @@ const policy: fc.Arbitrary<RolloutPolicy> = fc
   .record({
     maxSurge: amount,
     maxUnavailable: amount,
-    parallel: fc.integer({ min: 1, max: 4 }),
+    parallel: fc.oneof(fc.constant('auto' as const), fc.integer({ min: 1, max: 4 })),
     batchWait: some(0, 0, 1500),
     minHealthy: some(0, 0, 2000),
     promotion: fc.constantFrom(0, 0, 2000, null),
@@ -211,3 +211,9 @@ function disturbed(...whats: Interruption['what'][]): fc.Arbitrary<Scene> {
 export function attended(scene: Scene): Scene {
   return { ...scene, policy: { ...scene.policy, gateTimeout: { after: 5000, action: 'promote' } } };
 }
+
+/** The same with an instance that is brought back as it was. */
+export const restoring: fc.Arbitrary<Scene> = interrupted.map((scene) => ({
+  ...scene,
+  ...{ strategy: 'restore', change: 'none', after: scene.before },
+}));

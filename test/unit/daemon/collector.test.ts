@@ -4,6 +4,7 @@ import { digestText } from '../../../src/artifact/digest.ts';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import { ASKED_FOR, Collector } from '../../../src/daemon/collector.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
+import type { Snapshot } from '../../../src/domain/snapshot.ts';
 import type { InstanceSpec, Template, VirtualMachine } from '../../../src/hypervisor/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { temporaryFolder } from '../../integration/artifact/folder.ts';
@@ -46,11 +47,14 @@ async function scene(revisions: number) {
     templates: async () => [...templates.values()],
     removeTemplate: async (key: string) => void templates.delete(key),
   };
-  const collector = new Collector({ store, artifacts, hypervisor, clock });
+  const held: Pick<Snapshot, 'id' | 'spec'>[] = [];
+  const snapshots = { all: async () => held };
+  const collector = new Collector({ store, artifacts, hypervisor, snapshots, clock });
   return {
     store,
     artifacts,
     collector,
+    held,
     put,
     templates,
     early: () => {
@@ -114,6 +118,18 @@ describe('the collection of artifacts', () => {
     await collector.collect(ASKED_FOR, false);
     expect([await kept(1), await kept(2), await kept(3)]).toEqual([true, false, true]);
     store.pin('site', 1, null);
+    await collector.collect(ASKED_FOR, false);
+    expect(await kept(1)).toBe(false);
+  });
+
+  it('leaves what a snapshot needs, for as long as there is the snapshot', async () => {
+    const { collector, store, held, kept } = await scene(4);
+    const spec = store.revision('site', 1) as Revision;
+    held.push({ id: 'site-1-1-then', spec });
+    const { kept: stays } = await collector.collect(ASKED_FOR, false);
+    expect(stays.map(({ reason }) => reason)).toContain('of snapshot site-1-1-then');
+    expect([await kept(1), await kept(2)]).toEqual([true, false]);
+    held.pop();
     await collector.collect(ASKED_FOR, false);
     expect(await kept(1)).toBe(false);
   });

@@ -119,9 +119,7 @@ test('a copy and its record begin in one transaction, and a target that fails st
   const { session, peer } = await answering([[]]);
   const backup = { job: JOB, from: 'data-db', to: 'copy', record: 'unideploy-2', rate: 5 };
   await beginBackup(session, { ...backup, since: 'unideploy-1' });
-  const { actions } = (peer.commands.at(-1)?.arguments ?? {}) as unknown as {
-    actions: { type: string; data: object }[];
-  };
+  const actions = peer.commands.at(-1)?.arguments.actions;
   expect(actions).toMatchObject([
     { type: 'block-dirty-bitmap-add', data: { name: 'unideploy-2', persistent: true } },
     {

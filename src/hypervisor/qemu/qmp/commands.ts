@@ -181,6 +181,24 @@ export async function queryMigration(session: QmpSession): Promise<{ status: str
 }
 const MIGRATION = z.object({ status: z.string().optional(), 'error-desc': z.string().optional() });
 
+/** Whether the guest's memory is an object of that id. */
+export async function hasMemoryObject(session: QmpSession, id: string): Promise<boolean> {
+  return (await asked(session, MEMORY_OBJECTS, 'query-memdev')).some((object) => object.id === id);
+}
+const MEMORY_OBJECTS = z.array(z.object({ id: z.string().optional() }));
+
+/** QEMU's version: `7.2.22` */
+export async function queryVersion(session: QmpSession): Promise<string> {
+  const { major, minor, micro } = (await asked(session, VERSION, 'query-version')).qemu;
+  return `${major}.${minor}.${micro}`;
+}
+const VERSION = z.object({ qemu: z.object({ major: z.number(), minor: z.number(), micro: z.number() }) });
+
+export async function isOnKvm(session: QmpSession): Promise<boolean> {
+  return (await asked(session, KVM, 'query-kvm')).enabled;
+}
+const KVM = z.object({ enabled: z.boolean() });
+
 /** Writes the guest's memory to a file, as an ELF core. The guest stands still meanwhile. */
 export async function dumpMemory(session: QmpSession, file: string, deadlineMs: number): Promise<void> {
   await session.execute('dump-guest-memory', { paging: false, protocol: `file:${file}` }, deadlineMs);
