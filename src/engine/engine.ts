@@ -1,6 +1,6 @@
 import type { Action } from '../domain/action.ts';
 import { hookGate } from '../domain/gate.ts';
-import type { Evidence } from '../domain/journal.ts';
+import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { dataOf, proofs } from '../domain/revision.ts';
@@ -152,9 +152,9 @@ class Run {
       revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
     );
     try {
-      const happened = await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null);
+      const note = (happening: Happening) => this.#record.note(happening);
+      await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null, note);
       this.#gates.remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
-      for (const each of happened) this.#record.note(each);
       this.#record.save();
       return true;
     } catch (error) {
