@@ -38,7 +38,7 @@ const NEEDED: Readonly<Record<string, Scope>> = {
   'GET /services/:service/snapshots': 'read',
   'POST /services/:service/snapshots': 'deploy',
   'POST /services/:service/snapshots/:snapshot/restore': 'deploy',
-  'DELETE /services/:service/snapshots/:snapshot': 'deploy',
+  'DELETE /services/:service/snapshots/:snapshot': 'admin',
   'POST /services/:service/data/:volume/remove': 'admin',
   'GET /services/:service/copies': 'read',
   'POST /services/:service/data/:volume/copies': 'deploy',
