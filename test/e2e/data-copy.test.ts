@@ -175,8 +175,6 @@ describe('while clients write all the time', () => {
       120_000,
       100,
     );
-    const lines = await journal(door);
-    expect(missing(lines, [...writing.acknowledged]).length).toBeLessThanOrEqual(4);
     const acknowledged = [...writing.acknowledged];
     expect(missing(await journal(door), acknowledged)).toEqual([]);
     // Read while the next one has it open: what leaked was given back before.
