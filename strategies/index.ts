@@ -4,6 +4,7 @@ import { blueGreen } from './blue-green.ts';
 import { canary } from './canary.ts';
 import { recreate } from './recreate.ts';
 import { repair } from './repair.ts';
+import { restore } from './restore.ts';
 import { rolling } from './rolling.ts';
 import { volumeSwap } from './volume-swap.ts';
 
@@ -15,4 +16,5 @@ export const strategies: Record<OurStrategy, Strategy> = {
   'volume-swap': volumeSwap,
   recreate,
   repair,
+  restore,
 };

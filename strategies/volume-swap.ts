@@ -1,5 +1,6 @@
 import { type Action, FULL_WEIGHT } from '../src/domain/action.ts';
 import { hookGate } from '../src/domain/gate.ts';
+import { parallelism } from '../src/domain/pace.ts';
 import { bounds } from '../src/domain/policy.ts';
 import {
   isAvailable,
@@ -73,10 +74,12 @@ function swapInPlace(
 ): Action[] {
   const settles = (i: ObservedInstance) => isReady(i, rollout.target) && !isFit(i, rollout, now);
   const swapping = pool.instances.filter((i) => i.acting === 'swapVolume' || settles(i)).length;
+  const { parallel } = rollout.policy;
+  const atOnce = parallel === 'auto' ? parallelism(rollout.swapped) : parallel;
   return outdated
     .filter((i) => i.acting === null)
     .sort((a, b) => a.weight - b.weight)
-    .slice(0, Math.max(0, rollout.policy.parallel - swapping))
+    .slice(0, Math.max(0, atOnce - swapping))
     .map((i) => ({ kind: 'swapVolume', instance: i.id, mode: 'overlap', hold: false }));
 }
 

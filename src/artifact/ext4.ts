@@ -71,10 +71,20 @@ function commands(entries: readonly TreeEntry[]): string {
     if (entry.kind === 'folder') lines.push(`mkdir ${name}`);
     else if (entry.kind === 'link') lines.push(`symlink ${name} ${quoted(entry.target)}`);
     else lines.push(`write ${quoted(entry.path)} ${name}`);
-    lines.push(`set_inode_field ${quoted(`/${entry.path}`)} mtime @0`);
+    const field = (name: string, value: string) =>
+      lines.push(`set_inode_field ${quoted(`/${entry.path}`)} ${name} ${value}`);
+    field('mtime', '@0');
+    if (!entry.owned) continue;
+    const { user, group, mode } = entry.owned;
+    field('uid', `${user}`);
+    field('gid', `${group}`);
+    field('mode', `0${(TYPES[entry.kind] | mode).toString(8)}`);
   }
   return `${lines.join('\n')}\n`;
 }
+
+/** The upper bits of an inode's mode, of which debugfs knows nothing. */
+const TYPES = { folder: 0o040000, file: 0o100000, link: 0o120000 };
 
 function quoted(text: string): string {
   return `"${text.replaceAll('"', '""')}"`;

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
-import { chmod, copyFile, lutimes, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, lstat, lutimes, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnideployError } from '../errors.ts';
 import { ignoredIn } from './ignore-file.ts';
-import { listTree, OWN_FOLDER, type TreeEntry, treeId } from './tree.ts';
+import { listTree, OWN_FOLDER, type Ownership, type TreeEntry, treeId } from './tree.ts';
 
 /** A folder ready to be packed: its content's identity in it, and nothing of the place it came from. */
 export interface StagedTree {
@@ -15,18 +15,39 @@ export interface StagedTree {
   id: string;
 }
 
+/** Whose the things in a folder are to be, by their paths; those that it does not know are root's. */
+export type Owners = (path: string) => Promise<Ownership | undefined> | Ownership | undefined;
+
+/** As the folder's own file system has it. */
+export function ownersOf(folder: string): Owners {
+  return async (path) => {
+    const { uid, gid, mode } = await lstat(join(folder, path));
+    return { user: uid, group: gid, mode: mode & 0o7777 };
+  };
+}
+
 /**
  * Copies a folder to `into` (made here) with plain modes and no times, and adds its identity. The identity is taken
- * from the copy: what is packed is what it names, even if someone writes to the source meanwhile.
+ * from the copy: what is packed is what it names, even if someone writes to the source meanwhile. Owners are in the
+ * entries alone: the copy needs no privilege.
  * @throws UD_BUILD_FAILED for what no volume can hold; UD_FILE_NOT_FOUND for what cannot be read
  */
-export async function stage(source: string, into: string): Promise<StagedTree> {
+export async function stage(source: string, into: string, owners?: Owners): Promise<StagedTree> {
   try {
     await mkdir(into);
-    for (const entry of await listTree(source, await ignoredIn(source))) await copyEntry(source, into, entry);
-    const id = await treeId(into);
+    const owned = new Map<string, Ownership>();
+    for (const entry of await listTree(source, await ignoredIn(source))) {
+      await copyEntry(source, into, entry);
+      const found = await owners?.(entry.path);
+      if (found) owned.set(entry.path, found);
+    }
+    const content = (await listTree(into)).map((entry) => {
+      const found = owned.get(entry.path);
+      return found ? { ...entry, owned: found } : entry;
+    });
+    const id = await treeId(into, content);
     const own = await addIdentity(into, id);
-    const entries = [...(await listTree(into)), ...own].sort((a, b) => (a.path < b.path ? -1 : 1));
+    const entries = [...content, ...own].sort((a, b) => (a.path < b.path ? -1 : 1));
     await normalize(into, entries);
     return { folder: into, entries, id };
   } catch (error) {

@@ -9,22 +9,39 @@ import { digestFile } from './digest.ts';
 export const OWN_FOLDER = '.unideploy';
 
 /** One thing in a folder, its path relative and with slashes. */
-export type TreeEntry =
+export type TreeEntry = (
   | { kind: 'folder'; path: string }
   /** size in bytes */
   | { kind: 'file'; path: string; executable: boolean; size: number }
-  | { kind: 'link'; path: string; target: string };
+  | { kind: 'link'; path: string; target: string }
+) & {
+  /** left out: root's, with the plain modes */
+  owned?: Ownership;
+};
+
+/** Whose a thing is, by numbers, and what they may do with it: permissions, set-user-id and the like. */
+export interface Ownership {
+  user: number;
+  group: number;
+  mode: number;
+}
 
 /**
- * The identity of a folder's content: names, bytes, executable bits and symbolic links; no times, no owners.
+ * The identity of a folder's content: names, bytes, executable bits and symbolic links; no times, and no owners unless
+ * the entries tell them.
+ * @param entries of the folder, or of one with the same content; those of the folder if left out
  * @returns `tree-` and 24 hex digits
  * @throws UD_BUILD_FAILED for what no volume can hold
  */
-export async function treeId(folder: string): Promise<string> {
+export async function treeId(folder: string, entries?: readonly TreeEntry[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const entry of await listTree(folder))
-    hash.update(`${JSON.stringify(await identity(folder, entry))}\n`);
+  for (const entry of entries ?? (await listTree(folder)))
+    hash.update(`${JSON.stringify([...(await identity(folder, entry)), ...ownership(entry)])}\n`);
   return `tree-${hash.digest('hex').slice(0, 24)}`;
+}
+
+function ownership({ owned }: TreeEntry): number[] {
+  return owned ? [owned.user, owned.group, owned.mode] : [];
 }
 
 /** Whether a path, a folder's with a slash at its end, is no part of the content. */

@@ -7,11 +7,12 @@ import { type OnLine, runUserCommand } from './commands.ts';
 import { digestFile } from './digest.ts';
 import { packExt4 } from './ext4.ts';
 import { packFat } from './fat.ts';
-import { formatOf } from './formats.ts';
+import { formatOf, isTar } from './formats.ts';
 import { packIso9660 } from './iso9660.ts';
 import { existingFile, existingFolder } from './references.ts';
 import { packSquashfs } from './squashfs.ts';
-import { stage } from './stage.ts';
+import { type Owners, ownersOf, stage } from './stage.ts';
+import { unpackTar } from './tar.ts';
 
 /** A code volume and the file that holds it: in the work folder, or the user's own. */
 export interface BuiltVolume {
@@ -34,21 +35,44 @@ export async function buildVolume(
   // Tools and commands run in folders of their own.
   const work = resolve(workDir);
   switch (content.kind) {
-    case 'source':
+    case 'source': {
+      const { path } = content.folder;
+      const isFile = (await stat(path).catch(() => null))?.isFile() ?? false;
+      if (isFile && (await isTar(path))) return packTar(config, path, work);
       return packFolder(config, await existingFolder(content.folder), work);
+    }
     case 'file':
       return takeFile(config, await existingFile(content.file));
     case 'build': {
       const output = await runBuild(config, content, work, onLine, signal);
       const made = await stat(output.path);
-      return made.isDirectory()
-        ? packFolder(config, await existingFolder(output), work)
-        : takeFile(config, await existingFile(output));
+      if (made.isDirectory()) return packFolder(config, await existingFolder(output), work);
+      const file = await existingFile(output);
+      // There are guests that read a tar as it is.
+      return config.format !== 'raw' && (await isTar(file))
+        ? packTar(config, file, work)
+        : takeFile(config, file);
     }
   }
 }
 
-async function packFolder(config: VolumeConfig, source: string, workDir: string): Promise<BuiltVolume> {
+/** An archive is packed as the folder that was put into it, and knows the owners that the folder had. */
+async function packTar(config: VolumeConfig, archive: string, workDir: string): Promise<BuiltVolume> {
+  const unpacked = join(workDir, `${config.name}.unpacked`);
+  try {
+    const owners = await unpackTar(archive, unpacked);
+    return await packFolder(config, unpacked, workDir, owners);
+  } finally {
+    await rm(unpacked, { recursive: true, force: true });
+  }
+}
+
+async function packFolder(
+  config: VolumeConfig,
+  source: string,
+  workDir: string,
+  owners: Owners = ownersOf(source),
+): Promise<BuiltVolume> {
   const { format, name, where } = config;
   if (format === 'raw' || config.revision !== null)
     throw new UnideployError(
@@ -59,7 +83,7 @@ async function packFolder(config: VolumeConfig, source: string, workDir: string)
   const file = join(workDir, `${name}.${format}`);
   const staging = join(workDir, `${name}.staging`);
   try {
-    const tree = await stage(source, staging);
+    const tree = await stage(source, staging, config.owners === 'preserve' ? owners : undefined);
     await PACKERS[format](tree, file, name);
     return await describe(config, file, tree.id);
   } finally {

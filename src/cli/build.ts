@@ -8,8 +8,10 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Client } from '../daemon/client.ts';
 import type { DeployRequest } from '../daemon/messages.ts';
+import type { Build } from '../domain/revision.ts';
 import { hookRunner } from '../hooks/run.ts';
 import { suspectedIn } from '../secrets.ts';
+import { keepLog } from './build-log.ts';
 import { type Context, secrets } from './context.ts';
 import type { Interruption } from './interruption.ts';
 import { checkedPolicy } from './policy.ts';
@@ -41,7 +43,8 @@ export async function withBuilt<T>(
   await runPreBuild(context, config, interruption.first);
   const workDir = await mkdtemp(join(tmpdir(), 'unideploy-build-'));
   try {
-    const { spec, files } = await build(config, workDir, context, interruption);
+    const built = await build(config, workDir, context, interruption);
+    const { spec, files } = built;
     const { service, replicas, listen, health, supervision } = config;
     const traffic = await checkedTraffic(config.traffic);
     const policy = await checkedPolicy(config.rollout);
@@ -50,7 +53,7 @@ export async function withBuilt<T>(
     const { performer } = context;
     return await use({
       service,
-      request: { kind, ...goal, performer, gitCommit, expect, force, supersede },
+      request: { kind, ...goal, performer, gitCommit, build: built.build, expect, force, supersede },
       upload: async (client) => {
         for (const [digest, file] of files) await interruption.unlessHeard(client.upload(digest, file));
       },
@@ -78,16 +81,20 @@ const COMMANDS_END_WITHIN = 5000;
 async function build(
   config: Config,
   workDir: string,
-  { renderer }: Context,
+  context: Context,
   interruption: Interruption,
-): Promise<BuiltRevision> {
-  const building = buildRevision(config, workDir, (line) => renderer.build(line), interruption.first);
+): Promise<BuiltRevision & { build: Build | null }> {
+  const log = keepLog(context, config);
+  const building = buildRevision(config, workDir, log.onLine, interruption.first);
   try {
-    return await interruption.unlessHeard(building);
+    const built = await interruption.unlessHeard(building);
+    const kept = await log.ended(built.spec);
+    if (kept) built.files.set(kept.build.log, kept.path);
+    return { ...built, build: kept?.build ?? null };
   } catch (error) {
     const ended = building.catch(() => {});
     await Promise.race([ended, setTimeout(COMMANDS_END_WITHIN, undefined, { ref: false })]);
-    throw error;
+    throw log.failed(error);
   }
 }
 

@@ -57,6 +57,8 @@ export interface VolumeConfig {
   name: string;
   content: VolumeContent;
   format: VolumeFormat;
+  /** whose the files of a packed folder are: root's, or whose they were, by numbers, with their modes */
+  owners: 'root' | 'preserve';
   /** bytes that the image may have; null: any */
   maxSize: number | null;
   /** HTTP path at which the application answers with the volume's revision */

@@ -1,9 +1,22 @@
 import { z } from 'zod';
 import { BALANCES } from '../domain/traffic.ts';
-import { choice, duration, hostName, httpPath, integer, path, pattern, percentage, size } from './scalars.ts';
+import {
+  choice,
+  delay,
+  duration,
+  hostName,
+  httpPath,
+  integer,
+  path,
+  pattern,
+  percentage,
+  size,
+} from './scalars.ts';
 
 const map = { error: 'expected a map of keys' };
 const DEFAULT_COOKIE = 'unideploy';
+/** A page's scripts, styles and images are asked for at once; what they ask for in turn, soon after. */
+const DEFAULT_PAGES = '1s';
 
 const token = (what: string) =>
   pattern(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, `expected the name of a ${what} of at most 100 characters`);
@@ -39,18 +52,21 @@ const tls = z
   )
   .describe('clients speak TLS; left out: plain');
 
-const sticky = z
-  .union(
-    [
-      z.boolean(),
-      z.strictObject(
-        { cookie: token('cookie').prefault(DEFAULT_COOKIE).describe('name of the cookie that says it') },
-        map,
+const stickyMap = z.strictObject(
+  {
+    cookie: token('cookie').prefault(DEFAULT_COOKIE).describe('name of the cookie that says it'),
+    pages: delay
+      .prefault(DEFAULT_PAGES)
+      .describe(
+        "how long the last instances of a revision still answer what its pages ask for, once new pages are another's; 0s: not at all, and guests that can are swapped in traffic",
       ),
-    ],
-    { error: 'expected true, false, or a map with a cookie' },
-  )
-  .transform((value) => (value === true ? { cookie: DEFAULT_COOKIE } : value || null));
+  },
+  map,
+);
+
+const sticky = z
+  .union([z.boolean(), stickyMap], { error: 'expected true, false, or a map of cookie and pages' })
+  .transform((value) => (value === true ? stickyMap.parse({}) : value || null));
 
 const preview = z
   .strictObject(

@@ -61,6 +61,7 @@ function machineOf(guest: Declaration['guest']): Machine {
     cmdline: cmdline.filter((part) => part !== '').join(' '),
     volumes: required(guest.volumes ?? profile.volumes, 'guest.volumes'),
     swap: required(guest.swap ?? profile.swap, 'guest.swap'),
+    ...(guest.wake !== undefined && { wake: guest.wake }),
   };
 }
 
@@ -90,10 +91,11 @@ interface VolumeSite {
 
 function volumeOf(volume: Declaration['volumes'][number], site: VolumeSite): VolumeConfig {
   const { path, folder, reference, where } = site;
-  const { name, format, probe, revision, maxSize = null, source, file, build } = volume;
+  const { name, format, owners, probe, revision, maxSize = null, source, file, build } = volume;
   const common = {
     name,
     format,
+    owners,
     maxSize,
     probe,
     revision: revision ?? null,

@@ -70,7 +70,14 @@ export const rolloutSchema = z
         ),
       maxSurge: share().prefault(1).describe('instances above replicas; a percentage is rounded up'),
       maxUnavailable: share().prefault(0).describe('instances below replicas; a percentage is rounded down'),
-      parallel: integer(1, 100).prefault(2).describe('guests swapped at once'),
+      parallel: z
+        .union([z.literal('auto'), integer(1, 100)], {
+          error: 'expected auto, or a whole number from 1 to 100',
+        })
+        .prefault('auto')
+        .describe(
+          'guests swapped at once; auto: two at first, and more as long as more get done in the same time, up to 16',
+        ),
       batchWait: delay
         .prefault('0s')
         .describe('time between a batch of rolling that serves and the next one'),

@@ -33,7 +33,7 @@ type Guest = Declaration['guest'];
 type Volume = Declaration['volumes'][number];
 type Proxy = Declaration['proxy'];
 
-function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach[] {
+function bootBreaches({ profile, kernel, initrd, cmdline, disk, wake }: Guest): Breach[] {
   const found: Breach[] = [];
   const breach = (key: string, message: string) => found.push({ path: ['guest', key], message });
   if (disk !== undefined) {
@@ -48,6 +48,11 @@ function bootBreaches({ profile, kernel, initrd, cmdline, disk }: Guest): Breach
   }
   if (profile === 'nanos' && kernel !== undefined && disk === undefined)
     breach('kernel', 'guest.kernel is given for a nanos guest, expected guest.disk');
+  if (wake !== undefined && disk !== undefined)
+    breach(
+      'wake',
+      'guest.wake is given with a disk, expected it only with guest.kernel: what a guest has written to its disk is no part of its memory',
+    );
   if (initrd !== undefined && kernel === undefined)
     breach('initrd', 'guest.initrd is given without a kernel, expected guest.kernel too');
   return found;
@@ -86,8 +91,16 @@ function volumeBreaches(volume: Volume, path: KeyPath): Breach[] {
         message: `volume "${volume.name}" has both ${first} and ${second}, expected one of source, file and build`,
       },
     ];
-  if (first !== 'source') return [];
   const found: Breach[] = [];
+  if (
+    volume.owners === 'preserve' &&
+    (first === 'file' || volume.format === 'fat' || volume.format === 'raw')
+  )
+    found.push({
+      path: [...path, 'owners'],
+      message: `owners is preserve, expected it only with a folder that is packed as squashfs, ext4 or iso9660`,
+    });
+  if (first !== 'source') return found;
   if (volume.format === 'raw')
     found.push({
       path: [...path, 'format'],

@@ -66,6 +66,12 @@ const guest = z
         .describe(
           'overlap: the guest holds old and new volume at once; replace: the old one leaves first; linux overlap, nanos replace if left out',
         ),
+      wake: z
+        .union([z.literal('none'), httpPath], { error: 'expected an HTTP path such as /wake, or none' })
+        .optional()
+        .describe(
+          'HTTP path to which a copy of a running guest is POSTed who it is; none: nothing need be told to it; guests are never copied if left out',
+        ),
     },
     map,
   )
@@ -95,16 +101,21 @@ const image = z
 const volume = z.strictObject(
   {
     name: name(16).prefault('code').describe('name of the volume, unique in the service'),
-    source: path.optional().describe('folder to pack'),
+    source: path.optional().describe('folder, or tar archive of one, to pack'),
     file: path.optional().describe('ready-made image, taken as it is'),
     build: command
       .optional()
       .describe(
-        "shell command run in this file's folder; a folder it makes at $UNIDEPLOY_OUTPUT is packed, a file is taken as it is",
+        "shell command run in this file's folder; a folder or a tar archive it makes at $UNIDEPLOY_OUTPUT is packed, any other file is taken as it is",
       ),
     format: choice('squashfs', 'ext4', 'iso9660', 'fat', 'raw')
       .prefault('squashfs')
       .describe('file system of the volume'),
+    owners: choice('root', 'preserve')
+      .prefault('root')
+      .describe(
+        "whose the files of a packed folder are: root's, or whose they were, by numbers, with their permissions",
+      ),
     maxSize: size('4K', '64G').optional().describe('a larger image is refused; any size if left out'),
     probe: httpPath
       .prefault(REVISION_PATH)

@@ -25,6 +25,7 @@ import * as messages from './messages.ts';
 import { METRICS_TYPE } from './metrics-listener.ts';
 import type { Orders } from './orders.ts';
 import type { Services } from './services.ts';
+import type { Snapshots } from './snapshots.ts';
 import type { VolumeCopies } from './volume-copies.ts';
 
 export interface ApiParts {
@@ -33,6 +34,7 @@ export interface ApiParts {
   orders: Orders;
   services: Services;
   collector: Pick<Collector, 'collect' | 'remove'>;
+  snapshots: Snapshots;
   /** of data volumes */
   copies: Pick<VolumeCopies, 'list' | 'make' | 'read' | 'remove' | 'restore'>;
   store: Store;
@@ -192,6 +194,26 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
       deployments[verb](serviceOf(request), checked(messages.performed, request.body).performer),
     );
 
+  const byId = z.object({ service: messages.serviceName, snapshot: z.string() });
+  api.get('/services/:service/snapshots', (request) =>
+    parts.snapshots.list(checked(byNewService, request.params).service),
+  );
+  api.post('/services/:service/snapshots', (request, reply) => {
+    const service = serviceOf(request);
+    const order = checked(messages.takeRequest, request.body);
+    return jobs.answer(reply, (tell, signal) => parts.snapshots.create(service, order, tell, signal));
+  });
+  api.post('/services/:service/snapshots/:snapshot/restore', (request) => {
+    const { service, snapshot } = checked(byId, request.params);
+    const { replaces, performer } = checked(messages.restoreRequest, request.body);
+    return deployments.restore(service, snapshot, replaces, performer);
+  });
+  api.delete('/services/:service/snapshots/:snapshot', async (request, reply) => {
+    const { service, snapshot } = checked(byId, request.params);
+    await parts.snapshots.remove(service, snapshot);
+    return reply.code(204).send();
+  });
+
   /** Gives somebody's word to the rollout under way; the journal is looked at first, so that none of what follows is missed. */
   const order = async (
     service: string,
@@ -229,12 +251,12 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   });
   api.post('/services/:service/data/:volume/revert', (request) => {
     const { service, volume } = dataOf(request);
-    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
     return deployments.revert(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/forget', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    const { snapshot, performer } = checked(messages.snapshotRequest, request.body);
+    const { snapshot, performer } = checked(messages.keptRequest, request.body);
     await deployments.forgetData(service, volume, snapshot, performer);
     return reply.code(204).send();
   });

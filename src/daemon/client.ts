@@ -15,12 +15,15 @@ import { ANSWER_WITHIN, type Asking, type Elsewhere, localLink, remoteLink } fro
 import type {
   Collected,
   DeployRequest,
+  ListedSnapshot,
   Ordered,
   Plan,
   Pong,
   Reverted,
   ShownService,
+  ShownSnapshot,
   Started,
+  TakeRequest,
 } from './messages.ts';
 import type { StatePaths } from './paths.ts';
 import type { CopyWish } from './volume-copies.ts';
@@ -61,6 +64,12 @@ export interface Client {
   revertData(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted>;
   growData(name: string, volume: string, size: number, performer: string): Promise<void>;
   removeData(name: string, volume: string, performer: string): Promise<void>;
+  snapshots(name: string): Promise<ListedSnapshot[]>;
+  /** See `Snapshots.create`; a job. */
+  takeSnapshot(name: string, request: TakeRequest, following: Following): Promise<ShownSnapshot>;
+  /** @param replaces null: the instance that was saved */
+  restore(name: string, snapshot: string, replaces: string | null, performer: string): Promise<Started>;
+  removeSnapshot(name: string, snapshot: string): Promise<void>;
   services(): Promise<ShownService[]>;
   service(name: string): Promise<ShownService>;
   history(name: string): Promise<History>;
@@ -120,6 +129,11 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
     const body = JSON.stringify(message);
     return (await (await send({ method: 'POST', path, headers, body, headersTimeout })).body.json()) as T;
   };
+  const job = async <R>(path: string, message: unknown, { report, signal }: Following): Promise<R> => {
+    const headers = { 'content-type': 'application/json' };
+    const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
+    return await resultOf<R>(linesOf(body), report, signal);
+  };
 
   /** What is answered by nothing. */
   const tell = async (path: string, message: unknown, headersTimeout = ANSWER_WITHIN): Promise<void> => {
@@ -162,6 +176,13 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       tell(at(name, inData(volume, 'forget')), { snapshot, performer }),
     growData: (name, volume, size, performer) => tell(at(name, inData(volume, 'grow')), { size, performer }),
     removeData: (name, volume, performer) => tell(at(name, inData(volume, 'remove')), { performer }),
+    snapshots: (name) => get(at(name, 'snapshots')),
+    takeSnapshot: (name, message, following) => job(at(name, 'snapshots'), message, following),
+    restore: (name, snapshot, replaces, performer) =>
+      post(`${snapshotAt(name, snapshot)}/restore`, { replaces, performer }),
+    async removeSnapshot(name, snapshot) {
+      await (await send({ method: 'DELETE', path: snapshotAt(name, snapshot) })).body.dump();
+    },
     leftovers: () => get('/leftovers'),
     services: () => get('/services'),
     service: (name) => get(at(name)),
@@ -189,15 +210,9 @@ export function apiClient(paths: StatePaths, elsewhere: Elsewhere | null = null)
       const { body } = await send({ method: 'GET', path });
       yield* linesOf(body);
     },
-    async job<R>(path: string, message: unknown, { report, signal }: Following): Promise<R> {
-      const headers = { 'content-type': 'application/json' };
-      const { body } = await send({ method: 'POST', path, headers, body: JSON.stringify(message), signal });
-      return await resultOf<R>(linesOf(body), report, signal);
-    },
+    job,
     dataCopies: (name) => get(at(name, 'copies')),
-    copyData(name, volume, wish, following) {
-      return this.job(at(name, inData(volume, 'copies')), wish, following);
-    },
+    copyData: (name, volume, wish, following) => job(at(name, inData(volume, 'copies')), wish, following),
     async downloadCopy({ service, volume, id }, file) {
       const { body } = await send({ method: 'GET', path: at(service, inData(volume, `copies/${id}`)) });
       await pipeline(body, createWriteStream(file, { flags: 'wx', mode: 0o600 }));
@@ -256,6 +271,10 @@ function at(service: string, what?: string): string {
 
 function inData(volume: string, what: string): string {
   return `data/${encodeURIComponent(volume)}/${what}`;
+}
+
+function snapshotAt(service: string, snapshot: string): string {
+  return at(service, `snapshots/${encodeURIComponent(snapshot)}`);
 }
 
 /** Node's readline would leave the body open, and its end unheard, when the reader stops early. */

@@ -1,9 +1,10 @@
 import { type ContentStore, missing, type StoredFile } from '../artifact/store.ts';
 import type { Clock } from '../domain/clock.ts';
-import { needed } from '../domain/retention.ts';
+import { type Holdings, kept, needed } from '../domain/retention.ts';
 import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import { report, UnideployError } from '../errors.ts';
-import type { Hypervisor } from '../hypervisor/port.ts';
+import type { Hypervisor, Template } from '../hypervisor/port.ts';
 import type { Store } from '../store/port.ts';
 import type { Collected, CollectedFile } from './messages.ts';
 
@@ -13,11 +14,13 @@ export const ASKED_FOR = 3_600_000;
 interface CollectorParts {
   store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
   artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
-  hypervisor: Pick<Hypervisor, 'list'>;
+  hypervisor: Pick<Hypervisor, 'list' | 'templates' | 'removeTemplate'>;
+  /** left out: there are none */
+  snapshots?: { all(): Promise<Pick<Snapshot, 'id' | 'spec'>[]> };
   clock: Clock;
 }
 
-/** Removes the artifacts that nothing runs, nothing may go back to and nobody has asked for lately. */
+/** Removes the artifacts, and the templates of guests, that nothing runs, nothing may go back to and nobody has asked for lately. */
 export class Collector {
   readonly #parts: CollectorParts;
   #collecting: Promise<unknown> = Promise.resolve();
@@ -83,44 +86,71 @@ export class Collector {
         result.removed.push(told);
       }
     }
+    await this.#collectTemplates(result);
     return result;
+  }
+
+  /** A template is of use for as long as instances of its revision may be started. */
+  async #collectTemplates({ dryRun, removed, kept: staying }: Collected): Promise<void> {
+    const { hypervisor, store } = this.#parts;
+    const templates = await hypervisor.templates();
+    const reasons = new Map(store.owners().map((name) => [name, kept(this.#holdings(name))]));
+    for (const template of templates) {
+      const { service, revision, key } = template;
+      const reason = reasons.get(service)?.get(revision);
+      if (reason !== undefined) staying.push({ ...tellTemplate(template), reason });
+      else {
+        if (!dryRun) await hypervisor.removeTemplate(key);
+        removed.push(tellTemplate(template));
+      }
+    }
   }
 
   /** Why artifacts must stay: what runs comes first, for it is the strongest. */
   async #reasons(): Promise<Map<Digest, string>> {
-    const { store, hypervisor } = this.#parts;
+    const { store, hypervisor, snapshots } = this.#parts;
     const reasons = new Map<Digest, string>();
     const keep = (digest: Digest, reason: string) => reasons.has(digest) || reasons.set(digest, reason);
     for (const { spec, volumes } of await hypervisor.list())
       for (const digest of [...artifactsOf(spec), ...volumes.map((volume) => volume.digest)])
         keep(digest, `in use by ${spec.id}`);
-    const open = store.openRollouts();
-    for (const name of store.owners()) {
-      const service = store.service(name);
-      const moving = open
-        .filter((rollout) => rollout.service === name)
-        .flatMap(({ from, to, among }) => [from.revision, to.revision, ...among])
-        .filter((number) => number !== null);
-      const revisions = store.revisions(name);
-      // A service that is taken down goes back to nothing.
-      const holdings = {
-        revisions,
-        keep: service?.policy.keep ?? 0,
-        goal: service?.goal.revision ?? null,
-        moving,
-      };
-      for (const [digest, reason] of needed(holdings)) keep(digest, reason);
-    }
+    for (const name of store.owners())
+      for (const [digest, reason] of needed(this.#holdings(name))) keep(digest, reason);
+    for (const { id, spec } of (await snapshots?.all()) ?? [])
+      for (const digest of artifactsOf(spec)) keep(digest, `of snapshot ${id}`);
     return reasons;
   }
+
+  #holdings(name: string): Holdings {
+    const { store } = this.#parts;
+    const service = store.service(name);
+    const moving = store
+      .openRollouts()
+      .filter((rollout) => rollout.service === name)
+      .flatMap(({ from, to, among }) => [from.revision, to.revision, ...among])
+      .filter((number) => number !== null);
+    return {
+      revisions: store.revisions(name),
+      // A service that is taken down goes back to nothing.
+      keep: service?.policy.keep ?? 0,
+      goal: service?.goal.revision ?? null,
+      moving,
+    };
+  }
+}
+
+function tellTemplate({ key, service, revision, bytes }: Template): CollectedFile {
+  return { name: key, bytes, what: 'template', of: { service, revision } };
 }
 
 /** A file, with the newest revision that it was an artifact of. */
 function tell({ name, digest, bytes }: StoredFile, revisions: Revision[]): CollectedFile {
-  const owners = revisions.filter((revision) => artifactsOf(revision).includes(digest));
+  const owners = revisions.filter(
+    (revision) => artifactsOf(revision).includes(digest) || revision.build?.log === digest,
+  );
   const [owner] = owners.sort((a, b) => b.createdAt - a.createdAt);
   const volume = owner?.volumes.find((each) => each.digest === digest);
-  const what =
-    name === digest ? (owner ? (volume ? `volume ${volume.name}` : 'image') : 'unknown') : 'corrupt';
+  const ofOwner = volume ? `volume ${volume.name}` : owner?.build?.log === digest ? 'build log' : 'image';
+  const what = name === digest ? (owner ? ofOwner : 'unknown') : 'corrupt';
   return { name, bytes, what, of: owner ? { service: owner.service, revision: owner.number } : null };
 }

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { ContentStore } from '../artifact/store.ts';
@@ -10,6 +11,7 @@ import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
 import { Supervisor, type SupervisorParts } from '../engine/supervisor.ts';
+import { Templates } from '../engine/templates.ts';
 import { Tidier } from '../engine/tidy.ts';
 import { exitCodeOf, isHostTrouble, report, type UnideployError } from '../errors.ts';
 import { hookRunner } from '../hooks/run.ts';
@@ -19,6 +21,7 @@ import { httpProber } from '../probe/http.ts';
 import { httpTeller } from '../probe/tell.ts';
 import type { DataPlane, ListenAddress } from '../proxy/port.ts';
 import { Secrets } from '../secrets.ts';
+import { SnapshotCatalogue } from '../snapshots/catalogue.ts';
 import type { Store } from '../store/port.ts';
 import { sqliteStore } from '../store/sqlite.ts';
 import { veiledStore } from '../store/veiled.ts';
@@ -40,6 +43,7 @@ import type { ProxyEngine } from './proxy-engine.ts';
 import { openRemoteApi, type RemoteAddress } from './remote-api.ts';
 import { Runs } from './runs.ts';
 import { Services } from './services.ts';
+import { Snapshots } from './snapshots.ts';
 import { strategyOf } from './strategy-of.ts';
 import { pastStuckWriters } from './stuck-writer.ts';
 import { keepTime, systemClock } from './system-clock.ts';
@@ -127,7 +131,9 @@ async function start(
   const kept = { state: paths.root, artifactPath: (digest: string) => artifacts.path(digest), users };
   const hypervisor = fencedBy(fence, qemuHypervisor({ ...kept, fence }));
   const journaled = new EventEmitter().setMaxListeners(0);
-  const monitor = new Monitor(hypervisor, httpProber(), systemClock, (service) => healthOf(store, service));
+  const prober = httpProber();
+  const monitor = new Monitor(hypervisor, prober, systemClock, (service) => healthOf(store, service));
+  const atOnce = 2 * availableParallelism();
   const onJournal = (rollout: number) => {
     copies.heard(rollout);
     journaled.emit('entry', rollout);
@@ -146,6 +152,7 @@ async function start(
       await httpTeller(...words);
     },
     measures: measures({ dataPlane }),
+    templates: new Templates({ hypervisor, monitor, prober, clock: systemClock, atOnce }),
     onJournal,
     onOrder: (rollout, listener) => {
       const hear = (id: number) => id === rollout && listener();
@@ -155,7 +162,9 @@ async function start(
   };
   const runs = new Runs(parts, log, troubles);
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
-  const collector = new Collector({ store, artifacts, hypervisor, clock: systemClock });
+  const catalogue = new SnapshotCatalogue(paths.snapshots);
+  const collector = new Collector({ store, artifacts, hypervisor, snapshots: catalogue, clock: systemClock });
+  const snapshots = new Snapshots({ catalogue, hypervisor, store, fence, clock: systemClock });
   const debris = new Debris(paths, { hypervisor, dataPlane, store, log, now: () => performance.now() });
   const dataCopies = new VolumeCopies(paths.dataCopies, { ...parts, store, fence });
   await troubles.during('the copies of data volumes', () => dataCopies.tidy());
@@ -167,6 +176,7 @@ async function start(
       want: (digest) => artifacts.want(digest),
       verify: (digest) => artifacts.verify(digest),
       inspect: (spec) => inspectRevision(spec, kept),
+      snapshots: catalogue,
     },
   });
 
@@ -183,6 +193,7 @@ async function start(
     orders,
     services,
     collector,
+    snapshots,
     copies: dataCopies,
     store,
     artifacts,

@@ -148,7 +148,7 @@ const UNFINISHED = /\.new$|^\.put-|^\.inspected-|\.sock\.\d+(\.stale)?$/;
 /** The number of the process that is at it, where the name has one. */
 const WRITER = /^\.put-(\d+)-|\.(\d+)\.new$|\.sock\.(\d+)(?:\.stale)?$/;
 
-async function unfinished({ root, artifacts, records }: StatePaths): Promise<Thing[]> {
+async function unfinished({ root, artifacts, records, snapshots }: StatePaths): Promise<Thing[]> {
   const below = async (folder: string) =>
     (await readdir(folder, { withFileTypes: true }).catch(none))
       .filter((entry) => entry.isDirectory())
@@ -161,6 +161,7 @@ async function unfinished({ root, artifacts, records }: StatePaths): Promise<Thi
     run,
     ...(await below(run)),
     ...(await below(records)),
+    ...(await below(snapshots)),
   ];
   const found = await Promise.all(folders.map(unfinishedIn));
   return found.flat();

@@ -5,12 +5,21 @@ import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
 import { artifactsOf, canonical, dataOf, type Revision, type RevisionSpec } from '../domain/revision.ts';
-import { type Goal, isByConfig, type Rollout, type RolloutKind, underWay } from '../domain/rollout.ts';
+import {
+  type Goal,
+  isByConfig,
+  type Restore,
+  type Rollout,
+  type RolloutKind,
+  underWay,
+} from '../domain/rollout.ts';
+import { expectMatch, refusedSnapshot } from '../domain/snapshot.ts';
 import { beforeRevert, type Kept, keepState } from '../engine/data.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
+import { type SnapshotCatalogue, unknownSnapshot } from '../snapshots/catalogue.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
 import type { DeployRequest, Plan, Reverted, Started } from './messages.ts';
 import type { Orders } from './orders.ts';
@@ -26,6 +35,8 @@ export interface Artifacts {
   verify(digest: string): Promise<void>;
   /** @throws UD_IMAGE_REFUSED when one of a revision may not be used; left out: all may */
   inspect?(spec: RevisionSpec): Promise<void>;
+  /** left out: there are none */
+  snapshots?: Pick<SnapshotCatalogue, 'need' | 'verify'>;
 }
 
 /** Rollouts that are looked through for the last one that a person has begun. */
@@ -103,7 +114,9 @@ export class Deployments {
     );
     const table = await this.#parts.routing.status(name);
     const strategy = await this.#parts.strategyOf(opened.strategy);
-    const steps = await simulate(opened, strategy, source ? [target, source] : [target], { machines, table });
+    const templates = await this.#parts.hypervisor.templates();
+    const found = { machines, templates, table };
+    const steps = await simulate(opened, strategy, source ? [target, source] : [target], found);
     return { strategy: opened.strategy, from, to, steps, ms: duration(steps) };
   }
 
@@ -233,11 +246,12 @@ export class Deployments {
       const message = last ? `rollout ${last.id} of ${name} succeeded` : `${name} has never been rolled out`;
       throw nothingOpen(`${message}: there is nothing to try again`, 'roll out: unideploy rollout');
     }
-    const { to, policy, health, supervision, kind, among } = last;
+    const { to, policy, health, supervision, kind, among, restore } = last;
     const target = this.#revision(name, to.revision);
     if (target) await this.#needArtifacts(target);
     const goal = this.#store.service(name)?.goal ?? last.from;
-    return await this.#begin({ name, goal, policy, health, supervision }, to, { kind, performer, among });
+    const asked = { kind, performer, among, restore };
+    return await this.#begin({ name, goal, policy, health, supervision }, to, asked);
   }
 
   async scale(name: string, replicas: number, performer: string): Promise<Started> {
@@ -266,6 +280,35 @@ export class Deployments {
     return rollout;
   }
 
+  /**
+   * Has an instance take the place of another in the pool, which goes on from what was saved. One of an earlier revision takes
+   * the whole pool back to that, so there may be no other.
+   * @param replaces null: the instance that was saved
+   */
+  async restore(name: string, id: string, replaces: string | null, performer: string): Promise<Started> {
+    const { snapshots } = this.#artifacts;
+    if (!snapshots) throw unknownSnapshot(name, id);
+    const snapshot = await snapshots.need(name, id);
+    await this.#makeRoom(name, performer, null);
+    const service = needService(this.#store, name);
+    const { goal } = service;
+    const target = this.#needRevision(name, snapshot.revision);
+    expectMatch(snapshot, target, `revision ${target.number} of ${name}`);
+    if (target.number !== goal.revision && goal.replicas > 1)
+      throw refusedSnapshot(
+        `snapshot ${id} is of revision ${target.number}, and the ${goal.replicas} instances of ${name} are of ${goal.revision}`,
+        `go back to that revision first: unideploy rollback ${target.number}`,
+      );
+    await this.#needArtifacts(target);
+    await snapshots.verify(snapshot);
+    const restore = { snapshot: id, replaces: replaces ?? snapshot.instance };
+    return await this.#begin(
+      service,
+      { ...goal, revision: target.number },
+      { kind: 'restore', performer, restore },
+    );
+  }
+
   async down(name: string, performer: string): Promise<Started> {
     await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
@@ -283,7 +326,12 @@ export class Deployments {
   async #begin(service: Subject, to: Goal, asked: Asked): Promise<Started> {
     const { name } = service;
     const target = this.#revision(name, to.revision);
-    if (!asked.force && to.revision !== null && (await this.#isThere(name, service.goal, to))) {
+    if (
+      !asked.force &&
+      !asked.restore &&
+      to.revision !== null &&
+      (await this.#isThere(name, service.goal, to))
+    ) {
       this.#store.putService({ ...service, gaveUp: null, warm: this.#store.service(name)?.warm ?? null });
       return { kind: 'unchanged', service: name, revision: to.revision };
     }
@@ -302,15 +350,15 @@ export class Deployments {
     if (service?.gaveUp) this.#store.putService({ ...service, gaveUp: null });
   }
 
-  #newRevision(service: string, { spec, performer, gitCommit }: DeployRequest): NewRevision {
-    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit };
+  #newRevision(service: string, { spec, performer, gitCommit, build = null }: DeployRequest): NewRevision {
+    return { ...spec, service, createdAt: this.#parts.clock.now(), createdBy: performer, gitCommit, build };
   }
 
   #newRollout(
     { name, goal: from, policy, health, supervision }: Subject,
     to: Goal,
     target: Revision | null,
-    { kind, performer, force = false, among = [], sick = [], revert }: Asked,
+    { kind, performer, force = false, among = [], sick = [], revert, restore = null }: Asked,
   ): NewRollout {
     const now = this.#parts.clock.now();
     const source = this.#revision(name, from.revision);
@@ -333,6 +381,7 @@ export class Deployments {
       launches: 0,
       renew: force ? now : null,
       sick,
+      restore,
       among,
       ...(revert && { revert }),
       ending: null,
@@ -457,6 +506,8 @@ interface Asked {
   among?: number[];
   sick?: Sick[];
   revert?: Rollout['revert'];
+  /** an instance is to be as it was, whatever the pool is now */
+  restore?: Restore | null;
 }
 
 /** What a rollout is of. */

@@ -3,8 +3,9 @@ import type { JournalEntry } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import type { ObservedInstance } from '../domain/pool.ts';
 import type { GaveUp } from '../domain/restraint.ts';
-import type { RevisionSpec } from '../domain/revision.ts';
+import type { Build, RevisionSpec } from '../domain/revision.ts';
 import type { Goal, Rollout } from '../domain/rollout.ts';
+import type { Snapshot } from '../domain/snapshot.ts';
 import type { Standing } from '../domain/standing.ts';
 import type { Cause } from '../domain/supervision.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
@@ -40,6 +41,7 @@ const spec = z.strictObject({
     cmdline: z.string().regex(/^[ -~]{0,2000}$/, 'expected one line of printable characters'),
     volumes: z.enum(['virtio-scsi', 'virtio-blk']),
     swap: z.enum(['overlap', 'replace']),
+    wake: z.union([z.literal('none'), path]).exactOptional(),
   }),
   volumes: z.array(
     z.strictObject({
@@ -86,6 +88,12 @@ const health = z.strictObject({
   deadline: milliseconds,
 }) satisfies z.ZodType<HealthPolicy>;
 
+const build = z.strictObject({
+  log: digest,
+  command: z.string().max(10_000).nullable(),
+  environment: z.array(z.string().max(200)).max(1000),
+}) satisfies z.ZodType<Build>;
+
 const performer = z.string().min(1).max(200);
 
 export const serviceName = name;
@@ -103,6 +111,8 @@ export const deployRequest = z.strictObject({
   supervision: supervisionPolicy,
   performer,
   gitCommit: z.string().max(100).nullable(),
+  /** missing: from a command line of an earlier version */
+  build: build.nullable().optional(),
   /** refuse when the service is at another revision; 0: when it has any; null: whatever it is at */
   expect: z.number().int().min(0).nullable(),
   /** also when nothing differs from what runs: every instance is replaced */
@@ -136,13 +146,38 @@ export const collectRequest = z.strictObject({
     .max(366 * 86_400_000),
   dryRun: z.boolean(),
 });
+/** `instance` null: the only one that there is; `memory` false: its disk alone */
+export const takeRequest = z.strictObject({
+  instance: z.string().min(1).max(64).nullable(),
+  memory: z.boolean(),
+  performer,
+});
+export type TakeRequest = z.infer<typeof takeRequest>;
+/** `replaces` null: the instance that was saved gives way */
+export const restoreRequest = z.strictObject({ replaces: z.string().min(1).max(64).nullable(), performer });
+
+/** A snapshot as people are told of it. */
+export type ShownSnapshot = Pick<
+  Snapshot,
+  'id' | 'service' | 'instance' | 'revision' | 'createdAt' | 'createdBy' | 'pausedMs'
+> & {
+  memory: boolean;
+  disk: boolean;
+  /** of its files */
+  bytes: number;
+  qemu: string;
+};
+
+/** `damaged`: what is left of it cannot be relied on */
+export type ListedSnapshot = (ShownSnapshot & { damaged: false }) | { id: string; damaged: true };
+
 /** `pinned` false: its artifacts are kept by the policy alone from now on */
 export const pinRequest = z.strictObject({ revision: z.int().positive(), pinned: z.boolean(), performer });
 
 const snapshot = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of a snapshot');
 /** `snapshot` null: it is named by the time */
 export const keepRequest = z.strictObject({ snapshot: snapshot.nullable(), performer });
-export const snapshotRequest = z.strictObject({ snapshot, performer });
+export const keptRequest = z.strictObject({ snapshot, performer });
 export const growRequest = z.strictObject({
   size: z
     .int()
@@ -156,7 +191,7 @@ export interface CollectedFile {
   name: string;
   /** of the disk */
   bytes: number;
-  /** `image`, `volume NAME`, `unknown` (of no revision), or `corrupt` (set aside) */
+  /** `image`, `volume NAME`, `build log`, `unknown` (of no revision), or `corrupt` (set aside) */
   what: string;
   /** the newest revision that it was an artifact of */
   of: { service: string; revision: number } | null;

@@ -25,6 +25,10 @@ export interface StatePaths {
   socket: string;
   log: string;
   artifacts: string;
+  /** what the last builds that were begun on this machine have said */
+  builds: string;
+  /** of whole instances */
+  snapshots: string;
   /** copies of data volumes */
   dataCopies: string;
   /** a file for each token of the remote API */
@@ -62,6 +66,8 @@ export function statePaths(root = process.env.UNIDEPLOY_STATE): StatePaths {
     socket: join(base, 'api.sock'),
     log: join(base, 'controller.log'),
     artifacts: join(base, 'artifacts'),
+    builds: join(base, 'builds'),
+    snapshots: join(base, 'snapshots'),
     dataCopies: join(base, 'copies'),
     tokens: join(base, 'tokens'),
     proxyEngine: join(base, 'proxy-engine'),

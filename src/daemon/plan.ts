@@ -4,7 +4,8 @@ import type { Revision } from '../domain/revision.ts';
 import type { Rollout } from '../domain/rollout.ts';
 import type { Strategy } from '../domain/strategy.ts';
 import { runRollout } from '../engine/engine.ts';
-import type { VirtualMachine } from '../hypervisor/port.ts';
+import type { Template, VirtualMachine } from '../hypervisor/port.ts';
+import { templateKey } from '../hypervisor/simulated/world.ts';
 import type { TableStatus } from '../proxy/port.ts';
 import { simulation } from './simulation.ts';
 
@@ -16,7 +17,7 @@ export async function simulate(
   rollout: Rollout,
   strategy: Strategy,
   revisions: Revision[],
-  { machines, table }: { machines: VirtualMachine[]; table: TableStatus | null },
+  found: { machines: VirtualMachine[]; templates: Template[]; table: TableStatus | null },
 ): Promise<JournalEntry[]> {
   const { clock, world, dataPlane, store, controller } = simulation({
     start: rollout.startedAt,
@@ -24,7 +25,13 @@ export async function simulate(
     strategyOf: async () => strategy,
   });
   world.know(revisions.flatMap(({ volumes }) => volumes));
+  const { machines, templates, table } = found;
   for (const machine of machines) world.adopt(machine);
+  for (const template of templates) {
+    const { service, revision } = template;
+    const made = service === rollout.service && revisions.find(({ number }) => number === revision);
+    if (made) world.keep({ ...template, key: templateKey(made) });
+  }
   if (table) await dataPlane.apply(table);
   store.open({ ...rollout, policy: { ...rollout.policy, analysis: boundless(rollout.policy.analysis) } });
   clock.onMoment = () => {

@@ -27,7 +27,7 @@ export const rolloutPolicy: z.ZodType<RolloutPolicy> = z.strictObject({
   strategy: z.union([z.enum(['auto', ...STRATEGIES]), z.templateLiteral(['/', z.string().max(4096)])]),
   maxSurge: amount,
   maxUnavailable: amount,
-  parallel: z.int().min(1).max(500),
+  parallel: z.union([z.literal('auto'), z.int().min(1).max(500)]),
   batchWait: milliseconds,
   minHealthy: milliseconds,
   promotion: milliseconds.nullable(),

@@ -5,6 +5,7 @@ import type { Strategy } from '../domain/strategy.ts';
 import type { EngineParts } from '../engine/engine.ts';
 import { Monitor } from '../engine/monitor.ts';
 import { Routing } from '../engine/routing.ts';
+import { Templates } from '../engine/templates.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { InstanceSpec } from '../hypervisor/port.ts';
 import { VirtualClock } from '../hypervisor/simulated/clock.ts';
@@ -57,7 +58,8 @@ export function simulation(options: {
   const controller: Simulation['controller'] = (health, through = (part) => part) => {
     const hypervisor = through(world.hypervisor);
     const time = through<Clock>(clock);
-    const monitor = new Monitor(hypervisor, through(world.prober), time, () => health);
+    const prober = through(world.prober);
+    const monitor = new Monitor(hypervisor, prober, time, () => health);
     void monitor.run();
     const memory = through<RolloutStore>(store);
     const routing = new Routing(through<DataPlane>(dataPlane), memory);
@@ -71,6 +73,7 @@ export function simulation(options: {
       tell: async () => {},
       hooks: through(options.hooks ?? IDLE_HOOKS),
       measures: through(options.measures ?? GOOD_MEASURES),
+      templates: new Templates({ hypervisor, monitor, prober, clock: time, atOnce: 4 }),
       onJournal: () => {},
       onOrder: () => () => {},
     };

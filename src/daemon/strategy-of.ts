@@ -3,7 +3,7 @@ import { type OurStrategy, STRATEGIES, type StrategyName } from '../domain/polic
 import type { Strategy } from '../domain/strategy.ts';
 import { UnideployError } from '../errors.ts';
 
-const OURS: readonly OurStrategy[] = [...STRATEGIES, 'repair'];
+const OURS: readonly OurStrategy[] = [...STRATEGIES, 'repair', 'restore'];
 
 /**
  * The strategy of that name, or the one that a module exports as its default: `{ name, next }`, see strategies/README.md.

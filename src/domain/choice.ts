@@ -14,7 +14,7 @@ export function choose(
   from: RevisionSpec | null,
   to: RevisionSpec | null,
 ): StrategyName {
-  if (kind === 'repair') return 'repair';
+  if (kind === 'repair' || kind === 'restore') return kind;
   if (to && dataOf(from).length + dataOf(to).length > 0) return chooseWithData(wanted, kind, from, to);
   if (!from || !to || kind === 'scale') return 'rolling';
   const change = difference(from, to);

@@ -57,6 +57,12 @@ export type Happening =
     }
   | { event: 'copy-removed'; volume: string; copy: string; by: string }
   | { event: 'data-restored'; volume: string; copy: string; by: string }
+  /** a guest was booted, proven and kept, for others to be copies of; `template`: its key */
+  | { event: 'template-made'; template: string; revision: number; ms: number }
+  /** the instance was started as a copy of the template, and has proven itself */
+  | { event: 'copied'; instance: string; template: string; ms: number }
+  /** there is no such template: none could be made, or a copy of it was of no use; guests boot instead */
+  | { event: 'template-broken'; template: string; instance: string; error: ErrorReport }
   | { event: 'waiting'; reason: string }
   /** it has come to a gate; `promotable`: it opens when somebody promotes the rollout, and not before */
   | { event: 'gate-reached'; gate: string; promotable: boolean; ms: number | null }

@@ -5,12 +5,12 @@ import { type Hooks, NO_HOOKS } from './hooks.ts';
 export type Amount = number | `${number}%`;
 
 export const STRATEGIES = ['rolling', 'blue-green', 'canary', 'volume-swap', 'recreate'] as const;
-/** Those that somebody can ask for, and the one that repairs. */
-export type OurStrategy = (typeof STRATEGIES)[number] | 'repair';
+/** Those that somebody can ask for, and those of the verbs that repair and restore. */
+export type OurStrategy = (typeof STRATEGIES)[number] | 'repair' | 'restore';
 /** A strategy of ours, or the absolute path of a module that exports one as its default. */
 export type StrategyName = OurStrategy | `/${string}`;
 /** `auto` lets unideploy choose by what has changed. */
-export type StrategyChoice = 'auto' | Exclude<StrategyName, 'repair'>;
+export type StrategyChoice = 'auto' | Exclude<StrategyName, 'repair' | 'restore'>;
 
 /** One step of a canary: the share of the traffic that the new revision gets, and what has to be before the next. */
 export interface CanaryStep {
@@ -34,8 +34,8 @@ export interface RolloutPolicy {
   maxSurge: Amount;
   /** instances below the replicas while rolling */
   maxUnavailable: Amount;
-  /** guests whose volumes are swapped at once */
-  parallel: number;
+  /** guests whose volumes are swapped at once; `auto`: as many as get it done soonest, by what the swaps before have taken */
+  parallel: number | 'auto';
   /** how long a rolling one waits between a batch that serves and the next */
   batchWait: number;
   /** how long an instance has to be healthy without a break before it counts */

@@ -12,8 +12,8 @@ export interface Holdings {
   moving: number[];
 }
 
-/** The artifacts that must stay for a service, each with the reason that people are told. */
-export function needed({ revisions, keep, goal, moving }: Holdings): Map<Digest, string> {
+/** The revisions that must stay for a service, by number, each with the reason that people are told. */
+export function kept({ revisions, keep, goal, moving }: Holdings): Map<number, string> {
   const stable = revisions.filter(({ stableAt }) => stableAt !== null).slice(0, keep);
   const reasonOf = (revision: Revision): string | null => {
     const { number, pinned } = revision;
@@ -22,12 +22,23 @@ export function needed({ revisions, keep, goal, moving }: Holdings): Map<Digest,
     if (pinned) return `pinned by ${pinned.by}`;
     return stable.includes(revision) ? 'stable' : null;
   };
-  const reasons = new Map<Digest, string>();
+  const reasons = new Map<number, string>();
   for (const revision of revisions) {
     const reason = reasonOf(revision);
-    if (reason === null) continue;
-    for (const digest of artifactsOf(revision))
-      if (!reasons.has(digest)) reasons.set(digest, `${revision.service} ${revision.number}: ${reason}`);
+    if (reason !== null) reasons.set(revision.number, `${revision.service} ${revision.number}: ${reason}`);
+  }
+  return reasons;
+}
+
+/** The artifacts of these, each with the reason of the newest. */
+export function needed(holdings: Holdings): Map<Digest, string> {
+  const numbers = kept(holdings);
+  const reasons = new Map<Digest, string>();
+  for (const revision of holdings.revisions) {
+    const reason = numbers.get(revision.number);
+    if (reason === undefined) continue;
+    for (const digest of [...artifactsOf(revision), ...(revision.build ? [revision.build.log] : [])])
+      if (!reasons.has(digest)) reasons.set(digest, reason);
   }
   return reasons;
 }

@@ -59,6 +59,11 @@ export interface Machine {
   volumes: 'virtio-scsi' | 'virtio-blk';
   /** `overlap`: the guest holds old and new at once; `replace`: the old one leaves first */
   swap: 'overlap' | 'replace';
+  /**
+   * How a copy of a running guest is told who it is: an HTTP path that it is POSTed to, or `none` where it needs no telling.
+   * Left out: such a guest is never copied.
+   */
+  wake?: string;
 }
 
 /** How an instance is asked for its health and its revision. */
@@ -93,10 +98,22 @@ export interface Revision extends RevisionSpec {
   createdAt: number;
   createdBy: string;
   gitCommit: string | null;
+  /** by which commands its artifacts were made; null: by none, or nobody knows */
+  build: Build | null;
   /** when a rollout to it has finished; null: never */
   stableAt: number | null;
   /** its artifacts are kept until somebody unpins it; null: by the policy alone */
   pinned: Pin | null;
+}
+
+/** How a revision was made. */
+export interface Build {
+  /** artifact: what was run, with which environment, what it said and what came of it */
+  log: Digest;
+  /** of the image; null: it was there, and only volumes were built */
+  command: string | null;
+  /** names of the variables that were declared for it */
+  environment: string[];
 }
 
 /** Somebody's wish to be able to go back to a revision, however many come after it. */

@@ -9,7 +9,7 @@ import type { TrafficPolicy } from './traffic.ts';
 export type Verdict = 'succeeded' | 'rolled-back' | 'failed' | 'aborted' | 'superseded';
 
 /** What somebody asked for; `repair`: the supervisor. */
-export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down' | 'repair';
+export type RolloutKind = 'rollout' | 'rollback' | 'restart' | 'scale' | 'up' | 'down' | 'repair' | 'restore';
 
 /** Whether such a rollout moves by the policy of a config. The others stand at no gate, and the service keeps the policy that it has. */
 export function isByConfig(kind: RolloutKind): boolean {
@@ -55,6 +55,8 @@ export interface Rollout {
   sick: Sick[];
   /** a data volume that is made what it was, while no instance has it; left out: none */
   revert?: { volume: string; snapshot: string } | undefined;
+  /** the snapshot that its one new instance goes on from; null: those it launches boot */
+  restore: Restore | null;
   /** further revisions that instances may be of: those of rollouts that this one took over from */
   among: number[];
   /** the gates that it has come to in its present direction, by their keys */
@@ -72,6 +74,13 @@ export interface Rollout {
   standingSince: number | null;
   /** position in the journal up to which people's orders have been obeyed */
   heard: number;
+}
+
+/** An instance that is to be as it was. */
+export interface Restore {
+  snapshot: string;
+  /** the instance whose place it takes; it need not be there any more */
+  replaces: string;
 }
 
 /** Somebody's word. */

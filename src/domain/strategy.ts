@@ -1,5 +1,6 @@
 import type { Action } from './action.ts';
 import type { Gate } from './gate.ts';
+import type { Swapped } from './pace.ts';
 import type { HealthPolicy, RolloutPolicy } from './policy.ts';
 import type { ObservedPool } from './pool.ts';
 import type { Sick } from './repair.ts';
@@ -28,8 +29,12 @@ export interface RolloutView {
   renew: number | null;
   /** the instances that a repair is about; in every other rollout none */
   sick: readonly Sick[];
+  /** the instance whose place the restored one takes; null: none is restored */
+  replaces: string | null;
   /** when each gate was passed, epoch milliseconds, by its key; on the way back there are none */
   passed: Readonly<Record<string, number>>;
+  /** the swaps that have ended well in its present direction, since this controller has it, in the order of their ends */
+  swapped: readonly Swapped[];
   /** how many more instances may stop by themselves on the way back; negative: too many have. On the way forward each is a failure */
   spare: number;
   /** ids for the instances to be launched next, never used before */

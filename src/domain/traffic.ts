@@ -9,7 +9,7 @@ export interface TrafficPolicy {
   /** how one of several instances alike is chosen; the shares of revisions and weights are exact with each */
   balance: Balance;
   /** a client stays with its instance, and where that has gone with its revision, by this cookie */
-  sticky: { cookie: string } | null;
+  sticky: Sticky | null;
   /** requests that reach the table's preview revision whatever its weights say */
   preview: Preview | null;
   /** the data plane's own HTTP checks; null: none */
@@ -26,6 +26,12 @@ export interface TrafficPolicy {
 
 export const BALANCES = ['least-in-flight', 'round-robin', 'power-of-two'] as const;
 export type Balance = (typeof BALANCES)[number];
+
+/** `pages`: how long the last instances of a revision go on answering what its pages ask for, once new pages are another's. */
+interface Sticky {
+  cookie: string;
+  pages: number;
+}
 
 /** Requests to a host (null: any) below a path (`/` : any; a prefix of whole segments). */
 export interface Match {

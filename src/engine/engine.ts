@@ -4,6 +4,7 @@ import { type Gate, type GateState, hookGate, promotable } from '../domain/gate.
 import type { HookFacts, HookPoint } from '../domain/hooks.ts';
 import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
+import type { Swapped } from '../domain/pace.ts';
 import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { dataOf, proofs } from '../domain/revision.ts';
@@ -17,12 +18,12 @@ import {
   type Verdict,
   verdict,
 } from '../domain/rollout.ts';
-import type { Strategy } from '../domain/strategy.ts';
+import type { Decision, Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
 import type { HookRunner } from '../hooks/port.ts';
 import type { Measures, Subject } from '../measure/port.ts';
 import type { Teller } from '../probe/port.ts';
-import type { Left, RolloutStore } from '../store/port.ts';
+import type { Happened, Left, RolloutStore } from '../store/port.ts';
 import { analyse } from './analysis.ts';
 import { prepareData } from './data.ts';
 import { findEvidence } from './evidence.ts';
@@ -31,12 +32,16 @@ import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.t
 import { Gatekeeper } from './gates.ts';
 import { observe, type Senses } from './observe.ts';
 import { Signal } from './signal.ts';
+import type { Templates } from './templates.ts';
 import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
 const OBSERVE_AT_LEAST_EVERY = 250;
 /** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
 const MOST_ATTEMPTS = 5;
+
+/** The longest time, in ms, for which a guest that was swapped in traffic is in the table as of what it served before. */
+const RELABEL_WITHIN = 100;
 
 /** How many instances may go by themselves on the way back: more means that the revision does not live here any more. */
 const MOST_LOST = 5;
@@ -53,6 +58,7 @@ export interface EngineParts extends Senses {
   hooks: HookRunner;
   tell: Teller;
   measures: Measures;
+  templates: Templates;
   /** told of every new journal entry, after it was written */
   onJournal: (rollout: number) => void;
   /** calls back when somebody has told a rollout something; returns the way to unsubscribe */
@@ -78,6 +84,15 @@ export async function runRollout(
   return await new Run(parts, rollout, strategy, leaving).toItsEnd();
 }
 
+/** An action that is about to be performed. */
+interface Begun {
+  action: Action;
+  instances: string[];
+  attempts: number;
+  /** whose failure its own would be */
+  culprit: string | null;
+}
+
 class Run {
   readonly #parts: EngineParts;
   readonly #strategy: Strategy;
@@ -88,6 +103,8 @@ class Run {
   readonly #changed = new Signal();
   readonly #id: number;
   readonly #leaving: AbortSignal;
+  /** while it writes into the journal itself: what comes then is no order */
+  #writing = false;
   #rollout: Rollout;
   #gates: Gatekeeper;
   #fronted = false;
@@ -97,6 +114,11 @@ class Run {
   #blindSince: number | null = null;
   /** an action has ended, and the store did not take it */
   #unrecorded: { error: unknown } | null = null;
+  /** actions that have ended, to be written with what is begun next, or when nothing is */
+  #ended: Happened[] = [];
+  /** in the present direction */
+  #swapped: Swapped[] = [];
+  #relabelledAt = Number.NEGATIVE_INFINITY;
   /** it is done, and instances stay that are no part of its goal */
   #leaves = false;
   /** the hooks of a rollback, which nothing waits for until the end */
@@ -114,7 +136,14 @@ class Run {
   async toItsEnd(): Promise<Rollout> {
     const { hypervisor, monitor, onOrder } = this.#parts;
     const wake = () => this.#changed.raise();
-    const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake), onOrder(this.#id, wake)];
+    // What an instance does in the course of an action is looked at when the action ends.
+    const changed = (id: string) => {
+      if (!this.#acting.has(id)) wake();
+    };
+    const ordered = () => {
+      if (!this.#writing) wake();
+    };
+    const unsubscribe = [hypervisor.onChange(changed), monitor.onChange(changed), onOrder(this.#id, ordered)];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
@@ -142,6 +171,7 @@ class Run {
       if (late) await this.#turn(tooLate(this.#rollout.service, late, this.#waitingFor));
       else await this.#goOn();
     }
+    if (this.#ended.length > 0) this.#write();
     if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
   }
 
@@ -242,17 +272,19 @@ class Run {
   }
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
-    await this.#relabel(pool);
     for (const { id, state, acting } of pool.instances) {
       if (state === 'stopped' && acting === null) this.#lost.add(id);
     }
-    const view = viewOf(this.#rollout, this.#parts.store, MOST_LOST - this.#lost.size);
+    const spare = MOST_LOST - this.#lost.size;
+    const view = viewOf(this.#rollout, this.#parts.store, { spare, swapped: this.#swapped });
     const decision = this.#strategy.next(pool, view, now);
+    const swaps = onlySwaps(decision);
+    if (!swaps) await this.#relabel(pool);
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
       case 'act':
         this.#waitingFor = '';
-        for (const action of decision.actions) this.#start(action);
+        this.#start(decision.actions);
         break;
       case 'wait':
         if (decision.reason !== this.#waitingFor)
@@ -274,8 +306,11 @@ class Run {
       }
       case 'done':
         this.#leaves = pool.instances.length > goal(this.#rollout).replicas;
-        if (this.#acting.size === 0) await this.#finish(null);
+        // What has ended is written first: an order may come yet.
+        if (this.#ended.length > 0) this.#changed.raise();
+        else if (this.#acting.size === 0) await this.#finish(null);
     }
+    if (swaps && now - this.#relabelledAt >= RELABEL_WITHIN) await this.#relabel(pool);
     await this.#release(pool);
   }
 
@@ -341,12 +376,14 @@ class Run {
     if (this.#rollout !== before) this.#save();
   }
 
-  /** Guests that an earlier controller has swapped, and died before it could say so, count as of what they serve. */
+  /** Guests that were swapped, also by an earlier controller, count as of what they serve. */
   async #relabel({ instances }: ObservedPool): Promise<void> {
-    for (const { id, revision, mislabelled, acting } of instances) {
-      if (mislabelled && revision !== null && acting === null)
-        await this.#parts.routing.relabel(this.#rollout.service, id, revision);
-    }
+    const wrong = instances.flatMap(({ id, revision, mislabelled, acting }) =>
+      mislabelled && revision !== null && acting === null ? [[id, revision] as const] : [],
+    );
+    if (wrong.length === 0) return;
+    await this.#parts.routing.relabel(this.#rollout.service, Object.fromEntries(wrong));
+    this.#relabelledAt = this.#parts.clock.now();
   }
 
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
@@ -357,11 +394,26 @@ class Run {
     if (pool.hold && served && !swapping) await this.#parts.routing.hold(this.#rollout.service, false);
   }
 
-  /** Begins an action and goes on; its end wakes the loop. */
-  #start(action: Action): void {
+  /** Begins actions and goes on; the end of each wakes the loop. */
+  #start(actions: Action[]): void {
     if (this.#leaving.aborted) return;
+    const busy = new Set(this.#acting.keys());
+    const begun = actions.flatMap((action) => this.#attempt(action, busy) ?? []);
+    if (begun.length === 0) return;
+    const { revision } = goal(this.#rollout);
+    this.#record(...begun.map(({ action }): Happening => ({ event: 'action-started', action, revision })));
+    // Only now: what could not be recorded does not begin.
+    for (const { action, instances } of begun)
+      for (const instance of instances) this.#acting.set(instance, action.kind);
+    const task = this.#task();
+    const beside = [...this.#acting.values()].filter((kind) => kind === 'swapVolume').length;
+    for (const each of begun) this.#perform(each, task, beside);
+  }
+
+  /** Counts a further attempt at an action, and its instances among the busy ones; null: it is not to begin. */
+  #attempt(action: Action, busy: Set<string>): Begun | null {
     const instances = instancesOf(action);
-    if (instances.some((instance) => this.#acting.has(instance))) return;
+    if (instances.some((instance) => busy.has(instance))) return null;
     const attempt =
       action.kind === 'shift'
         ? `shift to ${JSON.stringify(action.weights)}`
@@ -371,18 +423,22 @@ class Run {
     const culprit = action.kind === 'shift' ? null : action.instance;
     if (attempts > MOST_ATTEMPTS) {
       this.#fail(inVain(attempt, MOST_ATTEMPTS), culprit);
-      return;
+      return null;
     }
+    if (action.kind === 'launch') this.#rollout.launches += 1;
+    for (const instance of instances) busy.add(instance);
+    return { action, instances, attempts, culprit };
+  }
+
+  #perform({ action, instances, attempts, culprit }: Begun, task: Task, beside: number): void {
     const { clock } = this.#parts;
     const began = clock.now();
-    if (action.kind === 'launch') this.#rollout.launches += 1;
-    this.#record({ event: 'action-started', action, revision: goal(this.#rollout).revision });
-    // Only now: what could not be recorded does not begin.
-    for (const instance of instances) this.#acting.set(instance, action.kind);
-    const task = this.#task();
     const succeeded = () => {
-      this.#rollout = { ...this.#rollout, progressAt: clock.now() };
-      this.#record({ event: 'action-finished', action, ms: clock.now() - began });
+      const at = clock.now();
+      this.#rollout = { ...this.#rollout, progressAt: at };
+      this.#ended.push({ at, happening: { event: 'action-finished', action, ms: at - began } });
+      if (action.kind === 'swapVolume' && task.rollout.direction === this.#rollout.direction)
+        this.#swapped.push({ beside, ms: at - began });
     };
     const failed = async (error: unknown) => {
       this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
@@ -440,6 +496,7 @@ class Run {
     this.#failure = null;
     this.#attempts.clear();
     this.#lost.clear();
+    this.#swapped = [];
     const now = this.#parts.clock.now();
     this.#rollout = { ...this.#rollout, ...underWay(now), direction: 'back', reason: error };
     this.#gates = this.#gatekeeper();
@@ -482,6 +539,7 @@ class Run {
 
   #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
     if (this.#leaving.aborted) return;
+    if (this.#ended.length > 0) this.#write();
     const { store, clock } = this.#parts;
     const endedAt = clock.now();
     const target = targetOf(this.#rollout, store);
@@ -558,17 +616,38 @@ class Run {
   }
 
   /** The rollout as it is from now on, and why. */
-  #record(happening: Happening): void {
+  #record(...happenings: Happening[]): void {
+    const at = this.#parts.clock.now();
+    this.#write(happenings.map((happening) => ({ at, happening })));
+  }
+
+  /** Writes what has ended, and this: with one transaction, for each waits for the disk. */
+  #write(happened: Happened[] = []): void {
     if (this.#leaving.aborted) return;
-    this.#parts.store.record(this.#rollout, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(this.#id);
+    this.#parts.store.record(this.#rollout, [...this.#ended, ...happened]);
+    this.#ended = [];
+    this.#written();
   }
 
   #journal(happening: Happening): void {
     if (this.#leaving.aborted) return;
+    if (this.#ended.length > 0) this.#write();
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(this.#id);
+    this.#written();
   }
+
+  #written(): void {
+    this.#writing = true;
+    this.#parts.onJournal(this.#id);
+    this.#writing = false;
+  }
+}
+
+/** Whether nothing but swaps in traffic is under way or about to begin: what the table says of revisions can wait for more of them. */
+function onlySwaps(decision: Decision): boolean {
+  if (decision.kind === 'wait') return true;
+  const inTraffic = (action: Action) => action.kind === 'swapVolume' && action.mode === 'overlap';
+  return decision.kind === 'act' && decision.actions.every(inTraffic);
 }
 
 /** An instance whose launch has begun and that nothing shows yet. */

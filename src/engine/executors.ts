@@ -3,14 +3,22 @@ import type { Clock } from '../domain/clock.ts';
 import type { Happening } from '../domain/journal.ts';
 import { HOPELESS_GRACE, mayFinish } from '../domain/repair.ts';
 import { type CodeVolume, dataOf, proofs, type Revision } from '../domain/revision.ts';
-import type { Rollout } from '../domain/rollout.ts';
+import { goal, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import type { AttachedVolume, Endpoint, Hypervisor, VirtualMachine } from '../hypervisor/port.ts';
+import type {
+  AttachedVolume,
+  Endpoint,
+  Hypervisor,
+  InstanceSpec,
+  VirtualMachine,
+} from '../hypervisor/port.ts';
 import { beforeRevert } from './data.ts';
-import type { Senses } from './observe.ts';
+import { isOf, type Senses } from './observe.ts';
+import type { Templates } from './templates.ts';
 
 export interface Task extends Senses {
   clock: Clock;
+  templates: Templates;
   rollout: Rollout;
   /** the revision the rollout is moving to in its present direction; null when no instance is to be left */
   target: Revision | null;
@@ -35,30 +43,46 @@ export async function execute<K extends Action['kind']>(
   await executors[action.kind as K](action, task);
 }
 
-async function launch(
-  { instance }: { instance: string },
-  { hypervisor, clock, rollout, target, note }: Task,
-): Promise<void> {
-  const { service, revert, direction } = rollout;
-  // Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone.
-  if (revert && direction === 'forward') {
-    const aside = beforeRevert(rollout.id);
-    await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
-    note({ event: 'data-reverted', ...revert, aside, by: null });
-  }
-  const { image, machine, volumes, checks, data, number } = needTarget(target);
-  await hypervisor.launch({
-    image,
-    machine,
-    volumes,
-    checks,
+async function launch({ instance }: { instance: string }, task: Task): Promise<void> {
+  const { templates, clock, rollout, note } = task;
+  await revertData(task);
+  const target = needTarget(task.target);
+  const { image, machine, volumes, checks, data, number } = target;
+  const spec: InstanceSpec = {
+    ...{ image, machine, volumes, checks },
     ...(data && { data }),
     id: instance,
-    service,
+    service: rollout.service,
     revision: number,
     rollout: rollout.id,
     launchedAt: clock.now(),
-  });
+  };
+  // What takes its place on the way back boots.
+  if (rollout.restore && rollout.direction === 'forward')
+    return await templates.restore({ ...spec, snapshot: rollout.restore.snapshot }, rollout.health);
+  const several = async () => (await missing(target, task)) > 1;
+  await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
+}
+
+/** Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone. */
+async function revertData({ hypervisor, rollout, note }: Task): Promise<void> {
+  const { service, revert, direction } = rollout;
+  if (!revert || direction === 'back') return;
+  const aside = beforeRevert(rollout.id);
+  await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
+  note({ event: 'data-reverted', ...revert, aside, by: null });
+}
+
+/** How many instances of the target are to be started yet. */
+async function missing(target: Revision, { hypervisor, rollout }: Task): Promise<number> {
+  const machines = await hypervisor.list();
+  const there = machines.filter(
+    (machine) =>
+      machine.spec.service === rollout.service &&
+      (machine.state === 'running' || machine.state === 'starting') &&
+      isOf(machine, target),
+  );
+  return goal(rollout).replicas - there.length;
 }
 
 async function admit({ instance, weight }: { instance: string; weight: number }, task: Task): Promise<void> {
@@ -171,7 +195,9 @@ async function exchange(
 
   task.monitor.restart(action.instance);
   await (action.mode === 'overlap' ? attachBeside : putInPlace)({ machine, revision, stale, missing }, task);
-  await task.routing.relabel(task.rollout.service, action.instance, revision.number);
+  // Where requests go on meanwhile, the engine says it of all that were swapped at the same time.
+  if (action.mode === 'replace')
+    await task.routing.relabel(task.rollout.service, { [action.instance]: revision.number });
 }
 
 /** The guest holds old and new at once: the old ones leave when the new ones have proven themselves. */

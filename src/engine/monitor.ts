@@ -83,8 +83,8 @@ export class Monitor {
   }
 
   /**
-   * Asks again and again until the instance is healthy and proves itself, twice in a row: the first time its health may
-   * have been asked before a volume came into force, and the proof after. False when `deadline` ms have passed.
+   * Asks again and again until the instance has proven itself and is healthy with that. False when `deadline` ms have passed.
+   * One that proves something else by its last answers is only about to change: it is given a moment before it is asked.
    */
   async until(
     machine: VirtualMachine,
@@ -94,24 +94,39 @@ export class Monitor {
   ): Promise<boolean> {
     const end = this.#clock.now() + deadline;
     let unasked: { error: unknown } | null = null;
+    let answers: Answers | null = null;
     const holds = async () => {
       try {
-        const answers = await this.ask(machine, policy);
+        answers = await this.#prove(machine, expected, policy);
         unasked = null;
-        return answers.healthy && proven(expected, answers.bodies);
+        return answers?.healthy === true;
       } catch (error) {
         unasked = { error };
         return false;
       }
     };
+    if (!proven(expected, this.reading(machine.spec.id).bodies)) await this.#clock.sleep(FIRST_POLL);
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.5, SLOWEST_POLL)) {
-      if ((await holds()) && (expected.length === 0 || (await holds()))) return true;
-      if (this.#clock.now() >= end) {
-        if (unasked) throw (unasked as { error: unknown }).error;
-        return false;
-      }
+      if (await holds()) return true;
+      if (this.#clock.now() >= end) break;
       await this.#clock.sleep(pause);
     }
+    if (unasked) throw (unasked as { error: unknown }).error;
+    // How healthy it is with what it has is evidence.
+    if (answers === null) await this.ask(machine, policy);
+    return false;
+  }
+
+  /** Null: it proves something else. */
+  async #prove(machine: VirtualMachine, expected: Proof[], policy: HealthPolicy): Promise<Answers | null> {
+    const { endpoint, spec } = machine;
+    if (expected.length === 0 || !endpoint) return await this.ask(machine, policy);
+    const answers = await this.#prober.prove(endpoint, expected, {
+      healthPath: spec.checks.healthPath,
+      timeout: policy.timeout,
+    });
+    if (answers) this.#record(spec.id, answers, policy);
+    return answers;
   }
 
   #askAll(machines: VirtualMachine[]): void {
@@ -121,9 +136,11 @@ export class Monitor {
       this.#readings.delete(id);
       this.#askedAt.delete(id);
     }
+    const policies = new Map<string, HealthPolicy | null>();
     for (const machine of machines) {
       const { id, service } = machine.spec;
-      const policy = this.#policyOf(service);
+      if (!policies.has(service)) policies.set(service, this.#policyOf(service));
+      const policy = policies.get(service);
       if (!policy || machine.state !== 'running' || this.#asking.has(id) || !this.#isDue(id, policy))
         continue;
       this.#asking.add(id);

@@ -76,7 +76,7 @@ function isOver({ runState }: VirtualMachine): boolean {
 }
 
 /** Whether the machine's image and attached volumes are those of the revision, no volume more and none less. */
-function isOf({ spec, volumes, state }: VirtualMachine, revision: Revision): boolean {
+export function isOf({ spec, volumes, state }: VirtualMachine, revision: Revision): boolean {
   const change = difference(spec, revision);
   if (change === 'image') return false;
   if (state !== 'running') return change === 'none';

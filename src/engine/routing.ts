@@ -61,9 +61,15 @@ export class Routing {
     await this.#editRoute(service, instance, { weight: 0 });
   }
 
-  /** Says which revision the instance serves now, its share unchanged. */
-  async relabel(service: string, instance: string, revision: number): Promise<void> {
-    await this.#editRoute(service, instance, { revision });
+  /** Says which revisions instances serve now, their shares unchanged, all with one table. */
+  async relabel(service: string, revisions: Record<string, number>): Promise<void> {
+    await this.#edit(service, (table) => ({
+      ...table,
+      routes: table.routes.map((route) => ({
+        ...route,
+        revision: revisions[route.instance] ?? route.revision,
+      })),
+    }));
   }
 
   /** Gives instances other shares, all with one table; those that the table does not have are left out. */

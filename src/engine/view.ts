@@ -1,6 +1,8 @@
+import type { Swapped } from '../domain/pace.ts';
 import { type Difference, dataOf, difference, type Revision, swapMode } from '../domain/revision.ts';
 import { goal, type Rollout } from '../domain/rollout.ts';
 import type { RolloutView } from '../domain/strategy.ts';
+import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { RolloutStore } from '../store/port.ts';
 
 type Revisions = Pick<RolloutStore, 'revision'>;
@@ -10,9 +12,14 @@ type Revisions = Pick<RolloutStore, 'revision'>;
  *
  * @param spare how many more instances it may lose on the way back
  */
-export function viewOf(rollout: Rollout, store: Revisions, spare: number): RolloutView {
-  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick } = rollout;
-  const { revision, replicas } = goal(rollout);
+export function viewOf(
+  rollout: Rollout,
+  store: Revisions,
+  { spare, swapped }: { spare: number; swapped: readonly Swapped[] },
+): RolloutView {
+  const { id, service, policy, health, since, launches, direction, from, renew, gates, sick, restore } =
+    rollout;
+  const { revision, replicas, traffic } = goal(rollout);
   const exclusive = candidatesOf(rollout, store).some((candidate) => dataOf(candidate).length > 0);
   return {
     target: revision,
@@ -21,18 +28,25 @@ export function viewOf(rollout: Rollout, store: Revisions, spare: number): Rollo
     policy: exclusive ? { ...policy, maxSurge: 0, maxUnavailable: Math.max(1, replicas) } : policy,
     health,
     exclusive,
-    swap: swapMode(targetOf(rollout, store)),
+    swap: swapModeOf(targetOf(rollout, store), traffic),
     direction,
     change: changeOf(rollout, store),
     since,
     renew: direction === 'forward' ? renew : null,
     sick,
+    replaces: direction === 'forward' ? (restore?.replaces ?? null) : null,
     passed: Object.fromEntries(
       Object.entries(gates).flatMap(([key, { passedAt }]) => (passedAt === null ? [] : [[key, passedAt]])),
     ),
+    swapped,
     spare: direction === 'back' ? spare : 0,
     freshId: (ordinal) => `${service}-${id}-${launches + ordinal + 1}`,
   };
+}
+
+/** Where pages are kept whole nobody may meet a guest that serves one thing and then, without a word, another. */
+function swapModeOf(target: Revision | null, { sticky }: TrafficPolicy): RolloutView['swap'] {
+  return sticky !== null && sticky.pages > 0 ? 'replace' : swapMode(target);
 }
 
 /** The revision that it moves to in its present direction; null: no instance is to be left. */

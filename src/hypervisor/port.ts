@@ -1,5 +1,6 @@
 import type { Progress } from '../domain/progress.ts';
 import type { CodeVolume, Digest, RevisionSpec } from '../domain/revision.ts';
+import type { SavedMachine } from '../domain/snapshot.ts';
 import type { Vitals } from '../domain/supervision.ts';
 
 /** Everything a hypervisor needs to start one instance. Written into its run directory, so that it can be adopted. */
@@ -13,6 +14,8 @@ export interface InstanceSpec extends RevisionSpec {
   rollout: number;
   /** epoch milliseconds */
   launchedAt: number;
+  /** id of the snapshot that it goes on from; left out: it boots */
+  snapshot?: string;
 }
 
 /** `gone`: it was already. */
@@ -100,6 +103,37 @@ export interface Endpoint {
   port: number;
 }
 
+/** A guest of a revision as it was when it was ready, from which others are started as copies of its memory. */
+export interface Template {
+  /** the same for all machines that may be copies of it */
+  key: string;
+  service: string;
+  /** the number of the revision whose guest it was */
+  revision: number;
+  /** on the disk */
+  bytes: number;
+}
+
+/** How a machine is started that is another one's twin at first. */
+export interface Copying {
+  /** of the template that it is a copy of; left out: it goes on from its spec's snapshot */
+  key?: string;
+  /**
+   * Tells the guest, which runs by now, who it is; until that it is its parent's twin, and nobody is shown it. What it
+   * rejects with the launch rejects with.
+   */
+  wake(guest: { endpoint: Endpoint; mac: string }): Promise<void>;
+}
+
+export interface SaveOrder {
+  folder: string;
+  /** false: the disk alone */
+  memory: boolean;
+  report: (progress: Progress) => void;
+  /** given up when it aborts; the guest goes on */
+  signal: AbortSignal;
+}
+
 /**
  * Starts, adopts, changes and stops virtual machines. Every method is idempotent: repeating one that has succeeded
  * succeeds, and removing what is gone is no error. Every wait has a deadline and ends in an UnideployError.
@@ -107,9 +141,19 @@ export interface Endpoint {
 export interface Hypervisor {
   /**
    * Starts the machine detached from this process, with `spec.volumes` attached; resolves when its monitor answers. Its data
-   * volumes are made if they are not there, and given to it alone (UD_DATA_IN_USE while another one has one of them).
+   * volumes are made if they are not there, and given to it alone (UD_DATA_IN_USE while another one has one of them). A copy of
+   * a template is ready and woken then; one that does not come to that leaves nothing, so that it can be booted instead.
    */
-  launch(spec: InstanceSpec): Promise<void>;
+  launch(spec: InstanceSpec, copying?: Copying): Promise<void>;
+  /** The key of the template that the machine may be started from, and whether there is one. */
+  templateFor(spec: InstanceSpec): Promise<{ key: string; isMade: boolean }>;
+  /**
+   * Boots a guest that is no member of any pool, has `prove` say that it is ready, and keeps it as a template in place of
+   * an earlier one. Rejects with what `prove` rejects with, or UD_SAVED_STATE, UD_TEMPLATE, and keeps nothing then.
+   */
+  makeTemplate(spec: InstanceSpec, prove: (guest: VirtualMachine) => Promise<void>): Promise<void>;
+  templates(): Promise<Template[]>;
+  removeTemplate(key: string): Promise<void>;
   /** All machines that have a run directory, whoever started them. */
   list(): Promise<VirtualMachine[]>;
   /** Attaches a read-only code volume beside those that are there. Success proves nothing about the guest. */
@@ -130,6 +174,11 @@ export interface Hypervisor {
    * newest. Null: it has no memory any more, or more than that. UD_QMP when QEMU cannot.
    */
   dump(id: string, limit: number): Promise<string | null>;
+  /**
+   * Writes the whole instance as it is in one moment into an empty folder: its root disk, where it has one, and its memory. It
+   * stands still meanwhile, goes on in any case, and counts as running. UD_SNAPSHOT_REFUSED where it cannot be had.
+   */
+  save(id: string, order: SaveOrder): Promise<SavedMachine>;
   /** What is known of the machine beside what runs; takes no longer than `list`. */
   vitals(id: string): Promise<Vitals>;
   /** Forgets a stopped machine: its run directory goes. */

@@ -1,10 +1,15 @@
+import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'undici';
-import type { Answers } from '../domain/health.ts';
+import { type Answers, proven } from '../domain/health.ts';
 import { isHostTrouble } from '../errors.ts';
+import type { Endpoint } from '../hypervisor/port.ts';
 import type { Prober, Questions } from './port.ts';
 
 /** No answer to a check needs more; a longer one is no proof of anything. Bytes. */
 const LONGEST_ANSWER = 4096;
+
+/** Bytes that a copy is given: twice what Linux's generator is seeded with. */
+const ENTROPY = 64;
 
 /**
  * Asks over real HTTP. A connection for each round: the forwarder in front of a guest accepts before the guest listens
@@ -12,14 +17,10 @@ const LONGEST_ANSWER = 4096;
  */
 export function httpProber(): Prober {
   return {
-    async ask({ host, port }, { healthPath, probePaths, timeout }) {
-      const agent = new Agent({ connections: 1, pipelining: 1 });
-      const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-      const get = async (path: string): Promise<Answer> => await ask(agent, origin + path, timeout);
-      try {
+    ask: (endpoint, { healthPath, probePaths, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
         const health = await get(healthPath);
-        const healthy = health.status !== null && health.status >= 200 && health.status < 300;
-        if (!healthy) return { healthy, summary: health.summary, bodies: {} };
+        if (!isGood(health)) return { healthy: false, summary: health.summary, bodies: {} };
         const bodies: Answers['bodies'] = {};
         let summary = health.summary;
         for (const path of probePaths) {
@@ -27,12 +28,53 @@ export function httpProber(): Prober {
           if (answer.status === 200) bodies[path] = answer.body;
           summary = `${summary}, ${path}: ${answer.summary}`;
         }
-        return { healthy, summary, bodies };
-      } finally {
-        void agent.destroy();
-      }
-    },
+        return { healthy: true, summary, bodies };
+      }),
+
+    prove: (endpoint, proofs, { healthPath, timeout }) =>
+      onConnection(endpoint, timeout, async (get) => {
+        const bodies: Answers['bodies'] = {};
+        let summary = '';
+        for (const proof of proofs) {
+          const answer = await get(proof.path);
+          if (answer.status === null) return { healthy: false, summary: answer.summary, bodies: {} };
+          if (answer.status === 200) bodies[proof.path] = answer.body;
+          if (!proven([proof], bodies)) return null;
+          summary = `${summary}, ${proof.path}: ${answer.summary}`;
+        }
+        const health = await get(healthPath);
+        return { healthy: isGood(health), summary: `${health.summary}${summary}`, bodies };
+      }),
+
+    wake: (endpoint, { path, identity, timeout }) =>
+      onConnection(endpoint, timeout, async (say) => {
+        const body = JSON.stringify({ ...identity, entropy: randomBytes(ENTROPY).toString('hex') });
+        const answer = await say(path, {
+          method: 'POST',
+          body,
+          headers: { 'content-type': 'application/json' },
+        });
+        return { heard: isGood(answer), summary: answer.summary };
+      }),
   };
+}
+
+async function onConnection<T>(
+  { host, port }: Endpoint,
+  timeout: number,
+  talk: (say: (path: string, post?: Post) => Promise<Answer>) => Promise<T>,
+): Promise<T> {
+  const agent = new Agent({ connections: 1, pipelining: 1 });
+  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  try {
+    return await talk((path, post) => ask(agent, origin + path, timeout, post));
+  } finally {
+    void agent.destroy();
+  }
+}
+
+function isGood({ status }: Answer): boolean {
+  return status !== null && status >= 200 && status < 300;
 }
 
 interface Answer {
@@ -41,14 +83,16 @@ interface Answer {
   summary: string;
 }
 
-async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Promise<Answer> {
+type Post = { method: 'POST'; body: string; headers: Record<string, string> };
+
+async function ask(agent: Agent, url: string, timeout: Questions['timeout'], post?: Post): Promise<Answer> {
   // Not by a signal: undici hears of it only when it has a connection, and a guest that hangs may never take one.
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeout} ms`)), timeout);
   });
   try {
-    return await Promise.race([answerOf(agent, url), late]);
+    return await Promise.race([answerOf(agent, url, post), late]);
   } catch (error) {
     if (isHostTrouble(error)) throw error;
     return { status: null, body: '', summary: (error as Error).message };
@@ -57,8 +101,8 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout']): Pr
   }
 }
 
-async function answerOf(agent: Agent, url: string): Promise<Answer> {
-  const { statusCode, body } = await request(url, { dispatcher: agent });
+async function answerOf(agent: Agent, url: string, post: Post | undefined): Promise<Answer> {
+  const { statusCode, body } = await request(url, { dispatcher: agent, ...post });
   const text = await readShort(body);
   const summary = `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim();
   return { status: statusCode, body: text, summary };

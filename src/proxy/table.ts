@@ -50,7 +50,8 @@ export const trafficPolicy: z.ZodType<TrafficPolicy> = z.strictObject({
   match: z.array(z.strictObject({ host: host.nullable(), path: urlPath })),
   tls: z.strictObject({ certificate: z.string().min(1), key: z.string().min(1) }).nullable(),
   balance: z.enum(BALANCES),
-  sticky: z.strictObject({ cookie: token }).nullable(),
+  // a data plane of an earlier version hands over tables without it
+  sticky: z.strictObject({ cookie: token, pages: grace.default(0) }).nullable(),
   preview: z
     .strictObject({
       host: host.nullable(),

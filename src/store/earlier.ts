@@ -1,15 +1,21 @@
 import { NO_GATES, type RolloutPolicy } from '../domain/policy.ts';
+import type { Revision } from '../domain/revision.ts';
 import { type Goal, type Rollout, underWay } from '../domain/rollout.ts';
 import { DEFAULT_SUPERVISION } from '../domain/supervision.ts';
-import { DEFAULT_TRAFFIC } from '../domain/traffic.ts';
+import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../domain/traffic.ts';
 import type { RoutingTable } from '../proxy/port.ts';
 import type { Service } from './port.ts';
 
 /** What stores of earlier versions did not say yet, filled in with what was so then. */
 
-const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [] };
+const NOTHING_ORDERED = { renew: null, among: [], ending: null, heard: 0, sick: [], restore: null };
 
 const SUPERVISED = { supervision: DEFAULT_SUPERVISION };
+
+/** Nobody knew how a revision had been made. */
+export function readRevision(revision: Revision): Revision {
+  return { ...revision, build: revision.build ?? null };
+}
 
 export function readService(service: Service): Service {
   return {
@@ -35,11 +41,17 @@ export function readRollout(rollout: Rollout): Rollout {
 }
 
 export function readTable(table: RoutingTable): RoutingTable {
-  return { ...table, preview: table.preview ?? null, traffic: { ...DEFAULT_TRAFFIC, ...table.traffic } };
+  return { ...table, preview: table.preview ?? null, traffic: readTraffic(table.traffic) };
 }
 
 function readGoal(goal: Goal): Goal {
-  return { ...goal, traffic: { ...DEFAULT_TRAFFIC, ...goal.traffic } };
+  return { ...goal, traffic: readTraffic(goal.traffic) };
+}
+
+/** Clients stayed with a revision for as long as it took new requests, and no longer. */
+function readTraffic(traffic: TrafficPolicy): TrafficPolicy {
+  const known = { ...DEFAULT_TRAFFIC, ...traffic };
+  return { ...known, sticky: known.sticky && { ...known.sticky, pages: known.sticky.pages ?? 0 } };
 }
 
 /** Only the whole rollout had a deadline then, and nothing was ever collected. */

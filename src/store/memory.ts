@@ -30,11 +30,12 @@ export function memoryStore(revisionOf: (service: string, number: number) => Rev
       entries.filter(
         (entry): entry is OrderEntry => entry.rollout === id && entry.seq > after && isOrder(entry),
       ),
-    record: (rollout, at, happening) => {
+    record: (rollout, happened) => {
       store.updateRollout(rollout);
-      store.append(rollout, at, happening);
+      for (const { at, happening } of happened) store.append(rollout, at, happening);
     },
-    closeRollout: (rollout, happening) => store.record(rollout, rollout.endedAt ?? rollout.since, happening),
+    closeRollout: (rollout, happening) =>
+      store.record(rollout, [{ at: rollout.endedAt ?? rollout.since, happening }]),
     removeService: (name) => {
       tables.delete(name);
     },

@@ -29,8 +29,16 @@ interface Warm {
   until: number;
 }
 
-export type NewRevision = RevisionSpec & Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit'>;
+export type NewRevision = RevisionSpec &
+  Pick<Revision, 'service' | 'createdAt' | 'createdBy' | 'gitCommit' | 'build'>;
 export type NewRollout = Omit<Rollout, 'id'>;
+
+/** Something that is to be an entry of the journal. */
+export interface Happened {
+  /** epoch milliseconds */
+  at: number;
+  happening: Happening;
+}
 
 /** What the engine needs of the store to bring one rollout to its end. */
 export interface RolloutStore {
@@ -40,8 +48,8 @@ export interface RolloutStore {
   /** what people have told the rollout after position `after` of the journal, oldest first */
   orders(rollout: number, after: number): OrderEntry[];
   append(rollout: Pick<Rollout, 'id' | 'service'>, at: number, happening: Happening): JournalEntry;
-  /** What the rollout is from now on and the entry that says so: both, or neither. */
-  record(rollout: Rollout, at: number, happening: Happening): void;
+  /** What the rollout is from now on and the entries that say so: all, or nothing. */
+  record(rollout: Rollout, happened: Happened[]): void;
   /**
    * Ends a rollout with its last journal entry; one that succeeded makes its goal the service's, and its revision stable.
    * A goal of no instance is the end of the service.

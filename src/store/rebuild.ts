@@ -51,7 +51,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   strategy: 'auto',
   maxSurge: 1,
   maxUnavailable: 0,
-  parallel: 2,
+  parallel: 'auto',
   keep: 10,
   drain: 30_000,
   stop: 10_000,
@@ -228,6 +228,7 @@ function fromSpec({ service, image, machine, volumes, checks, data, launchedAt }
     createdAt: launchedAt,
     createdBy: 'recover',
     gitCommit: null,
+    build: null,
     pinned: null,
   };
 }

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Revision } from '../domain/revision.ts';
-import { readService } from './earlier.ts';
+import { readRevision, readService } from './earlier.ts';
 import type { Service, Store } from './port.ts';
 
 /** What stands beside the database in plain JSON, a file for each service and each revision: enough to rebuild it from. */
@@ -78,7 +78,7 @@ export function readRecords(folder: string): Records {
     for (const file of namesIn(join(folder, name))) {
       const record = read(join(folder, name, file));
       if (record === null) continue;
-      if (/^\d+\.json$/.test(file)) revisions.push(record as Revision);
+      if (/^\d+\.json$/.test(file)) revisions.push(readRevision(record as Revision));
       if (file !== 'service.json') continue;
       const { rollout = 0, ...service } = record as ServiceRecord;
       services.push(readService(service));

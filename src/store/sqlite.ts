@@ -4,7 +4,7 @@ import { type Happening, isOrder, type JournalEntry } from '../domain/journal.ts
 import type { Revision } from '../domain/revision.ts';
 import { isByConfig, type Rollout } from '../domain/rollout.ts';
 import { UnideployError } from '../errors.ts';
-import { readRollout, readService, readTable } from './earlier.ts';
+import { readRevision, readRollout, readService, readTable } from './earlier.ts';
 import { fenceWrites, refusedByFence } from './fence.ts';
 import { copyDatabase, openDatabase } from './good-copy.ts';
 import type { Service, Store } from './port.ts';
@@ -77,7 +77,7 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     bodies(read, text, ...values)[0] ?? null;
 
   const toRevision = (row: { body: string; number: number; stable_at: number | null }): Revision => ({
-    ...(JSON.parse(row.body) as Revision),
+    ...readRevision(JSON.parse(row.body) as Revision),
     number: row.number,
     stableAt: row.stable_at,
     pinned: (JSON.parse(row.body) as Partial<Revision>).pinned ?? null,
@@ -234,9 +234,9 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
     }),
 
     append,
-    record: atomically((rollout, at, happening) => {
+    record: atomically((rollout, happened) => {
       updateRollout(rollout);
-      append(rollout, at, happening);
+      for (const { at, happening } of happened) append(rollout, at, happening);
     }),
     journal: (rollout, after) =>
       journal('select * from journal where rollout = ? and seq > ? order by seq', rollout, after),
@@ -244,7 +244,9 @@ export function sqliteStore(file: string, fence: Fence = UNFENCED): Store {
       journal('select * from journal where service = ? order by seq desc limit ?', service, limit).reverse(),
     orders: (rollout, after) =>
       journal(
-        `select * from journal where rollout = ? and seq > ? and body like '{"event":"%ed"%' order by seq`,
+        // As many rows as a rollout has entries are looked at with every look at the pool: none is parsed that is no order.
+        `select * from journal where rollout = ? and seq > ? and (body like '{"event":"ordered"%'
+          or body like '{"event":"paused"%' or body like '{"event":"resumed"%') order by seq`,
         rollout,
         after,
       ).filter(isOrder),

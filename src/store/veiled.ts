@@ -22,7 +22,7 @@ export function veiledStore(store: Store, secrets: Secrets): Store {
       return store.openRollout(said(rollout));
     },
     updateRollout: (rollout) => store.updateRollout(said(rollout)),
-    record: (rollout, at, happening) => store.record(said(rollout), at, secrets.veilAll(happening)),
+    record: (rollout, happened) => store.record(said(rollout), secrets.veilAll(happened)),
     append: (rollout, at, happening) => store.append(rollout, at, secrets.veilAll(happening)),
     closeRollout: (rollout, happening, left) =>
       store.closeRollout(said(rollout), secrets.veilAll(happening), left),

@@ -37,7 +37,11 @@ async function planned(scene: Scene): Promise<JournalEntry[]> {
   const [table] = await world.dataPlane.status();
   const machines = await world.world.hypervisor.list();
   const strategy = await strategyOf(scene.strategy);
-  return await simulate(opening(scene, now), strategy, revisions, { machines, table: table ?? null });
+  return await simulate(opening(scene, now), strategy, revisions, {
+    machines,
+    templates: [],
+    table: table ?? null,
+  });
 }
 
 describe('a plan, with any strategy, when nothing goes wrong', () => {

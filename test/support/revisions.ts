@@ -81,6 +81,7 @@ export function revision(
     gitCommit: null,
     stableAt: null,
     pinned: null,
+    build: null,
   };
 }
 
@@ -109,6 +110,7 @@ export function rollout(id: number, from: Goal, to: Goal, rest: Partial<Rollout>
     launches: 0,
     renew: null,
     sick: [],
+    restore: null,
     among: [],
     ending: null,
     heard: 0,

@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
 void answer_health(struct client *client)
 {
@@ -44,18 +47,23 @@ static void print_quoted(FILE *out, const char *text)
 
 void answer_status(struct client *client)
 {
-    char boot_id[64] = "";
+    char boot_id[64] = "", name[65] = "", mac[32] = "";
+    gethostname(name, sizeof name - 1);
+    read_text(AT_FDCWD, "/sys/class/net/eth0/address", mac, sizeof mac);
+    struct timespec clock;
+    clock_gettime(CLOCK_REALTIME, &clock);
     read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     unsigned char random[16] = {0};
-    machine_reseed();
     if (getrandom(random, sizeof random, 0) < 0)
         say("no random numbers: %s", strerror(errno));
 
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
-    fprintf(out, "{\"boot_id\":\"%s\",\"uptime_ms\":%lld,\"served\":%lu,\"volumes\":[", boot_id, (long long)now_ms(),
-            answers_served());
+    fprintf(out, "{\"boot_id\":\"%s\",\"id\":", boot_id);
+    print_quoted(out, name);
+    fprintf(out, ",\"mac\":\"%s\",\"time_ms\":%lld,\"uptime_ms\":%lld,\"served\":%lu,\"volumes\":[", mac,
+            (long long)clock.tv_sec * 1000 + clock.tv_nsec / 1000000, (long long)now_ms(), answers_served());
     for (struct volume *v = volumes_newest(); v; v = v->older) {
         fprintf(out, "{\"device\":\"%s\",\"fs\":\"%s\",\"revision\":", v->device, v->fs);
         print_quoted(out, v->revision);
@@ -75,6 +83,14 @@ void answer_echo(struct client *client)
     char *body = client->body;
     client->body = NULL;
     respond(client, 200, "application/octet-stream", body, client->body_length);
+}
+
+void answer_wake(struct client *client)
+{
+    char *json = strndup(client->body ? client->body : "", client->body_length);
+    bool understood = json && wake(json);
+    free(json);
+    respond_text(client, understood ? 200 : 400, understood ? "woken" : "expected id, mac, time and entropy");
 }
 
 bool answer_fault(struct client *client)

@@ -50,6 +50,10 @@ void machine_reseed(void);
 void machine_keep_slots(void);
 void machine_off(void) __attribute__((noreturn));
 
+/* wake.c: who the machine is, where it is the copy of another */
+bool wake(const char *json);
+void wake_open(void);
+
 /* disks.c: disks as they come and go, and what is on them */
 void disks_open(void);
 const char *disk_file_system(const char *path);

@@ -68,4 +68,5 @@ void answer_health(struct client *);
 void answer_revision(struct client *);
 void answer_status(struct client *);
 void answer_echo(struct client *);
+void answer_wake(struct client *);
 bool answer_fault(struct client *);

@@ -26,8 +26,10 @@ int main(void)
     faults_set(FROM_BOOT, options.faults);
     if (options.mode == MODE_FILES)
         http_open();
-    else
+    else {
+        wake_open();
         program_start();
+    }
 
     for (;;) {
         int64_t deadline = earlier(faults_deadline(), power_deadline());

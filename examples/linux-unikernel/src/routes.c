@@ -10,6 +10,8 @@ void answer(struct client *client)
     if (!strcmp(client->method, "POST")) {
         if (!strcmp(path, "/.unideploy/echo"))
             answer_echo(client);
+        else if (!strcmp(path, "/.unideploy/wake"))
+            answer_wake(client);
         else if (!answer_fault(client))
             respond_text(client, 405, "only GET and HEAD");
     } else if (strcmp(client->method, "GET") && !client->head_only)

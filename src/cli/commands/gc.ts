@@ -9,7 +9,9 @@ import { run } from '../run.ts';
 export function gcCommand(program: Command): void {
   const command = program
     .command('gc')
-    .description('remove the artifacts that nothing runs and that no revision is kept for')
+    .description(
+      'remove the artifacts, and the templates of guests, that nothing runs and that no revision is kept for',
+    )
     .option('--dry-run', 'only tell what would go')
     .option('--all', 'tell also what stays, and why')
     .addOption(

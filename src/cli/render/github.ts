@@ -90,6 +90,7 @@ function warningOf(entry: JournalEntry): string | null {
   const text = describe(entry) ?? '';
   switch (entry.event) {
     case 'action-failed':
+    case 'template-broken':
       return annotation('warning', entry.error.code, text);
     case 'rollback-started':
       return annotation('warning', entry.reason.code, text);

@@ -105,6 +105,7 @@ function paint(entry: JournalEntry, text: string): string {
       return entry.measured.outcome === 'failure' ? colors.red(text) : text;
     case 'gate-stuck':
     case 'paused':
+    case 'template-broken':
     case 'rollback-started':
       return colors.yellow(text);
     default:

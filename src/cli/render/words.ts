@@ -56,6 +56,12 @@ function tell(entry: JournalEntry): string | null {
       return `the state ${entry.snapshot} of data volume ${entry.volume} is kept no more${byWhom(entry)}`;
     case 'data-removed':
       return `data volume ${entry.volume} was removed, with all that was kept of it${byWhom(entry)}`;
+    case 'template-made':
+      return `made a template of revision ${entry.revision} for others to be copies of (${seconds(entry.ms)})`;
+    case 'copied':
+      return `${entry.instance} is a copy of template ${entry.template.slice(0, 12)}, woken and verified (${seconds(entry.ms)})`;
+    case 'template-broken':
+      return `warning: ${entry.instance} boots without a template: ${entry.error.message}`;
     case 'waiting':
       return `waiting for ${entry.reason}`;
     case 'gate-reached':

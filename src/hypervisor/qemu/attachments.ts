@@ -48,6 +48,21 @@ export async function reserve(
   return attachment;
 }
 
+/** Has the machine go on with the attachments of another, of which `next` is the first number that none ever had. */
+export async function inherit(
+  directory: RunDirectory,
+  made: Attachment[],
+  next: number,
+  expectCommand: ExpectCommand,
+): Promise<void> {
+  await writeAtomically(directory.attachments, { next, made } satisfies Ledger, expectCommand);
+}
+
+/** The first number that no volume of the machine ever had. */
+export async function nextNumber(directory: RunDirectory): Promise<number> {
+  return (await readLedger(directory)).next;
+}
+
 /** Every attachment that may still be in the guest, by number. */
 export async function readAttachments(directory: RunDirectory): Promise<Attachment[]> {
   return (await readLedger(directory)).made;

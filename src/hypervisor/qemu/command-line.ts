@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type DataVolume, dataOf, imageId, type Machine } from '../../domain/revision.ts';
 import type { InstanceSpec } from '../port.ts';
 import { type Attachment, deviceOf, nodeOf } from './attachments.ts';
@@ -14,6 +15,16 @@ export interface LaunchFacts {
   accel: 'kvm' | 'tcg';
   /** the volumes present from boot, numbered like those that come later */
   volumes: Attachment[];
+  /** a file for the guest's memory, seen from the run directory; left out: QEMU's own */
+  ram?: RamFile;
+  /** true: it waits for a saved state instead of booting */
+  incoming?: boolean;
+}
+
+/** `share`: what the guest writes goes into the file; otherwise the file is only where its memory began. */
+export interface RamFile {
+  path: string;
+  share: boolean;
 }
 
 /** QEMU's own process: no devices but ours, no new privileges, no programs started by it. */
@@ -38,10 +49,11 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
   return [
     ...['-name', guestName(facts.directory.path)],
     ...CONFINED,
-    ...machineShape(machine, facts.accel),
+    ...machineShape(machine, facts),
     ...whenItFails(),
+    ...(facts.incoming === true ? ['-incoming', 'defer'] : []),
     ...boot(spec),
-    ...network(spec.checks.port),
+    ...network(spec),
     ...console_(),
     ...monitors(),
     ...extras(machine),
@@ -52,6 +64,12 @@ export function commandLine(spec: InstanceSpec, facts: LaunchFacts): string[] {
       ...device(volumeDevice(volume, placeOf(machine, ROOT_PORTS[index] ?? ''))),
     ]),
   ];
+}
+
+/** An address of QEMU's own range, always the same for an instance. */
+export function macOf(id: string): string {
+  const [a, b, c] = createHash('sha256').update(id).digest();
+  return [0x52, 0x54, 0x00, a, b, c].map((byte = 0) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 /** Where a volume goes: a SCSI address, or a bus of its own. */
@@ -93,15 +111,22 @@ export function volumeDevice(volume: Attachment, place: Place): Frame {
       { driver: 'virtio-blk-pci', bus: place.bus, ...common, serial: nodeOf(volume).slice(0, 20) };
 }
 
-function machineShape(machine: Machine, accel: 'kvm' | 'tcg'): string[] {
+function machineShape(machine: Machine, { accel, ram }: LaunchFacts): string[] {
+  const backend = ram === undefined ? '' : ',memory-backend=ram';
   return [
+    ...(ram === undefined ? [] : ramFile(ram, machine.memory)),
     // Measured alone, TCG: the reference guest answers after 2.3 s instead of 2.6; hpet, sata and smbus change nothing.
-    ...['-machine', `${machine.type},accel=${accel},usb=off,smm=off,vmport=off`],
+    ...['-machine', `${machine.type},accel=${accel},usb=off,smm=off,vmport=off${backend}`],
     // Under TCG every feature of `max` is emulated and probed by the guest: `qemu64` boots faster.
     ...['-cpu', machine.cpu ?? (accel === 'kvm' ? 'max' : 'qemu64')],
     ...['-m', `${machine.memory}M`],
     ...['-smp', String(machine.cpus)],
   ];
+}
+
+function ramFile({ path, share }: RamFile, memory: number): string[] {
+  const backend = { 'qom-type': 'memory-backend-file', id: 'ram', size: memory * 2 ** 20 };
+  return ['-object', JSON.stringify({ ...backend, 'mem-path': path, share })];
 }
 
 /** A reboot would bring an unverified guest back; a panic is kept for its evidence and seen as `guest-panicked`. */
@@ -182,11 +207,11 @@ function boot({ image, machine, data }: InstanceSpec): string[] {
 }
 
 /** Host port 0: the system chooses, so that no two instances can race for one. */
-function network(port: number): string[] {
+function network({ id, checks }: InstanceSpec): string[] {
   return [
-    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${port}`],
+    ...['-netdev', `user,id=net,hostfwd=tcp:127.0.0.1:0-:${checks.port}`],
     // No option ROM: nothing boots from the network.
-    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '' }),
+    ...device({ driver: 'virtio-net-pci', id: 'nic', netdev: 'net', romfile: '', mac: macOf(id) }),
   ];
 }
 

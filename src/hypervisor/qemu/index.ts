@@ -1,15 +1,17 @@
 import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { copyFile, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { CONFINING, findUsers, type Users, userFor } from '../../confinement.ts';
 import { type Fence, UNFENCED } from '../../domain/fence.ts';
 import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
+import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
-import type { Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
+import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
+import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
-import { type Attachment, reserve } from './attachments.ts';
+import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
-import { commandLine } from './command-line.ts';
+import { commandLine, macOf } from './command-line.ts';
 import { followLines, keepConsole, keptLines, lastLines } from './console.ts';
 import { DataDisks } from './data.ts';
 import { DataCopies } from './data-copy.ts';
@@ -32,7 +34,9 @@ import {
   runDirectory,
   runIds,
 } from './run-directory.ts';
-import { needTools } from './tools.ts';
+import { goOn, inheritVolumes, placeDisk, restorable, saveMachine, waitingFor } from './snapshot.ts';
+import { type Start, templatesOf } from './templates.ts';
+import { needTools, qemuVersion, versionOf } from './tools.ts';
 
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
@@ -61,6 +65,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   // QEMU runs in another folder.
   const artifactPath = (digest: Digest) => resolve(options.artifactPath(digest));
   const { qemu = 'qemu-system-x86_64', qemuImg = 'qemu-img', unplugMs = 10_000, launchMs = 30_000 } = options;
+  const snapshots = new SnapshotCatalogue(join(resolve(state), 'snapshots'));
   const machines = new Map<string, Machine>();
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string) => {
@@ -73,7 +78,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     found ??= findUsers();
     return found;
   };
-  const userOf = async (id: string) => userFor(await users(), runDirectory(state, id).path);
+  const userOf = async ({ path }: RunDirectory) => userFor(await users(), path);
 
   /** Asked once by this process; a failure is not kept. */
   const accelerators = () => {
@@ -110,11 +115,12 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     return (await find(id)) ?? unknown(id);
   }
 
-  async function boot(machine: Machine): Promise<void> {
+  async function boot(machine: Machine, start: Start = {}): Promise<void> {
     const { spec, directory, expectCommand } = machine;
     await needTools(qemu, ...CONFINING);
-    const accel = await chooseAccelerator(spec.machine.accel, accelerators);
-    const user = await userOf(spec.id);
+    const accel = await accelOf(spec);
+    const user = await userOf(directory);
+    const { from = null, ...facts } = start;
     const digests = [...bootedFrom(spec), ...spec.volumes.map(({ digest }) => digest)];
     expectCommand();
     for (const digest of digests) await lend(directory, digest, artifactPath(digest));
@@ -123,13 +129,13 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     const disk = image.kind === 'disk' ? { program: qemuImg, folder: directory.path, user, ...image } : null;
     const size = disk && (await inspectImage(disk)).size;
     expectCommand();
-    if (disk) await createOverlay(disk);
+    if (disk) await (from?.snapshot.disk ? placeDisk(machine, user, from) : createOverlay(disk));
     expectCommand();
     await clearTraces(directory);
-    const volumes: Attachment[] = [];
-    for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
-    const words = [qemu, ...commandLine(spec, { directory, accel, volumes })];
-    const bounds = { user, limits: limitsOf(spec.machine, size, dataOf(spec)) };
+    const volumes = from ? await inheritVolumes(machine, from) : await numbered(machine, facts.ledger);
+    const words = [qemu, ...commandLine(spec, { directory, accel, volumes, ...facts })];
+    const groups = [...(user?.groups ?? []), ...(facts.groups ?? [])];
+    const bounds = { user: user && { ...user, groups }, limits: limitsOf(spec.machine, size, dataOf(spec)) };
     expectCommand();
     await machine.starting(startProcess(words, directory, bounds), launchMs);
   }
@@ -149,6 +155,50 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       });
     },
   });
+  const accelOf = ({ machine }: InstanceSpec) => chooseAccelerator(machine.accel, accelerators);
+  const templates = templatesOf({ state, fence, qemu, accelOf, users, boot });
+
+  /** Starts a machine as a copy, or from its snapshot, or has it boot. */
+  async function start(
+    machine: Machine,
+    { key, wake = async () => {} }: Partial<Copying> = {},
+  ): Promise<void> {
+    if (key !== undefined) return await woken(machine, wake, () => templates.start(machine, key));
+    const { spec, directory } = machine;
+    const from = await restorable(spec, snapshots, {
+      accel: () => accelOf(spec),
+      version: async () => versionOf(await qemuVersion(qemu)),
+    });
+    if (from === null) return await boot(machine);
+    if (from.snapshot.memory === null) return await boot(machine, { from });
+    await woken(machine, wake, async () => {
+      await boot(machine, { from, ...(await waitingFor(machine, await userOf(directory), from)) });
+      await goOn(machine, from);
+    });
+  }
+
+  /**
+   * Starts what is another guest's twin until it is told who it is. What does not come to that is taken away: a twin must never
+   * serve.
+   */
+  async function woken(machine: Machine, wake: Copying['wake'], begin: () => Promise<void>): Promise<void> {
+    const { spec, directory, expectCommand } = machine;
+    try {
+      expectCommand();
+      await writeFile(directory.unwoken, '');
+      await begin();
+      const { endpoint } = machine;
+      if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
+      await wake({ endpoint, mac: macOf(spec.id) });
+      expectCommand();
+      await rm(directory.unwoken);
+      machine.volumesChanged();
+    } catch (error) {
+      machine.disconnect();
+      await templates.discard(directory);
+      throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
+    }
+  }
 
   const copies = new DataCopies({
     ...{ state, program: qemuImg, users, expectCommand: () => fence.check() },
@@ -157,11 +207,14 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
 
   /**
    * A controller that was killed in the midst of a launch may leave a run directory in which QEMU was never started. It
-   * is no machine that has stopped: nothing ever ran there.
+   * is no machine that has stopped: nothing ever ran there. Nor is a copy, or what waits for a saved memory, that was not
+   * woken: nobody knows it from its twins.
    */
   async function removeNeverStarted(): Promise<void> {
+    await templates.tidy();
     for (const id of await runIds(state)) {
       const directory = runDirectory(state, id);
+      if (existsSync(directory.unwoken)) await templates.discard(directory);
       if (existsSync(directory.log) || livingPid(directory) !== null) continue;
       commandOf(fence, directory)();
       await rm(directory.path, { recursive: true, force: true });
@@ -185,13 +238,14 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
 
   /** One change at a time for each machine; other machines go on. */
-  async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
+  async function change(id: string, act: (board: Plugboard) => Promise<AttachedVolume[]>): Promise<void> {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
       const { spec, directory, expectCommand } = machine;
+      let now: AttachedVolume[] | undefined;
       try {
-        await act({
+        now = await act({
           ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
@@ -199,13 +253,13 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       } catch (error) {
         throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
-        machine.volumesChanged();
+        machine.volumesChanged(now);
       }
     });
   }
 
   return {
-    async launch(spec) {
+    async launch(spec, copying) {
       await tidy();
       await forgetEarlier(spec.id);
       const directory = runDirectory(state, spec.id);
@@ -219,13 +273,28 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         machine.spec = spec;
         machine.launching = true;
         try {
-          await createRunDirectory(directory, spec, await userOf(spec.id));
-          await boot(machine);
+          await createRunDirectory(directory, spec, await userOf(directory));
+          await start(machine, copying);
         } finally {
           machine.launching = false;
         }
       });
     },
+
+    async templateFor(spec) {
+      await tidy();
+      const key = await templates.keyOf(spec);
+      return { key, isMade: await templates.isMade(key) };
+    },
+
+    async makeTemplate(spec, prove) {
+      await tidy();
+      await templates.make(await templates.keyOf(spec), spec, prove);
+    },
+
+    templates: () => templates.list(),
+
+    removeTemplate: (key) => templates.remove(key),
 
     async list() {
       await tidy();
@@ -272,6 +341,20 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     async dump(id, limit) {
       const machine = await find(id);
       return (await machine?.exclusively(() => dumpMachine(machine, state, limit))) ?? null;
+    },
+
+    async save(id, order) {
+      const machine = await need(id);
+      return await machine.exclusively(async () => {
+        machine.expectCommand();
+        if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
+          throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
+        try {
+          return await saveMachine(machine, await userOf(machine.directory), order);
+        } catch (error) {
+          throw error instanceof QmpRefusal ? monitorError(id, error) : error;
+        }
+      });
     },
 
     vitals: async (id) => (await find(id))?.vitals() ?? { exit: null, events: [], memory: null },
@@ -329,6 +412,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       machines.clear();
     },
   };
+}
+
+/** The numbers of the volumes that the machine has from its beginning, in its run directory before anybody uses them. */
+async function numbered(machine: Machine, ledger: string | undefined): Promise<Attachment[]> {
+  const { spec, directory, expectCommand } = machine;
+  if (ledger !== undefined) {
+    expectCommand();
+    await copyFile(ledger, directory.attachments);
+    return await readAttachments(directory);
+  }
+  const volumes: Attachment[] = [];
+  for (const volume of spec.volumes) volumes.push(await reserve(directory, volume, volumes, expectCommand));
+  return volumes;
 }
 
 function bootedFrom({ image }: InstanceSpec): Digest[] {

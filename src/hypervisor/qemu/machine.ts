@@ -11,10 +11,13 @@ import type { Ended } from './process.ts';
 import { forwardedPort, guestMemory, pollMemory, queryName, queryStatus } from './qmp/commands.ts';
 import type { QmpEvent, QmpSession } from './qmp/session.ts';
 import { livingPid, type RunDirectory, readEndpoint, writeAtomically } from './run-directory.ts';
+import { endStandstill } from './standstill.ts';
 import { queue, until } from './wait.ts';
 
 /** Milliseconds a machine may keep an observer waiting. */
 const PROMPT_MS = 300;
+/** Milliseconds for which QEMU's last word on its run state counts, unless it says something: it tells of every change. */
+const STATE_COUNTS_FOR = 500;
 
 /** Events that come often and change nothing here. */
 const NOISE = new Set(['RTC_CHANGE', 'NIC_RX_FILTER_CHANGED', 'BALLOON_CHANGE', 'VSERPORT_CHANGE']);
@@ -45,6 +48,8 @@ export class Machine {
   readonly exclusively = queue();
   /** true from before its process is there until its monitor answers or it failed */
   launching = false;
+  /** it stands still while it is being saved */
+  saving = false;
 
   #changed: (id: string) => void;
   #opened: (machine: Machine, session: QmpSession) => void;
@@ -56,6 +61,10 @@ export class Machine {
   /** counts the times they may have changed; QEMU is asked again when it is ahead of the count they were read at */
   #volumeChanges = 1;
   #volumesReadAt = 0;
+  /** QEMU's last answer, when it was asked for it, and when it last told something by itself, by performance.now() */
+  #runState: string | null = null;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #toldAt = 0;
   /** questions that were not answered promptly and still are open */
   #overdue = new Set<Promise<unknown>>();
   #announced = false;
@@ -111,18 +120,29 @@ export class Machine {
     return this.#connecting;
   }
 
+  /** Where the application is reached, once QEMU has told. */
+  get endpoint(): Endpoint | null {
+    return this.#endpoint;
+  }
+
   /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
   async observe(): Promise<VirtualMachine> {
     const { spec } = this;
     if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
+    if (existsSync(this.directory.unwoken)) return { ...UNKNOWN, spec, state: 'starting' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
-    const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look());
+    const runState = this.#isCurrent()
+      ? this.#runState
+      : this.#overdue.size > 0
+        ? null
+        : await this.#promptly(this.#look());
     this.#endpoint ??= await readEndpoint(this.directory);
     return {
       spec,
       state: this.#endpoint === null ? 'starting' : 'running',
-      runState,
+      // What it stands still for is over soon, and nothing to be mended.
+      runState: this.saving && runState !== null ? 'running' : runState,
       endpoint: this.#endpoint,
       volumes: this.#volumes,
     };
@@ -146,9 +166,16 @@ export class Machine {
     return await guestMemory(session);
   }
 
-  volumesChanged(): void {
+  /** @param now what is attached after a change; left out: it is not known, and QEMU is to be asked */
+  volumesChanged(now?: AttachedVolume[]): void {
     this.#volumeChanges += 1;
+    if (now) this.#setVolumes(now, this.#volumeChanges);
     this.#announce();
+  }
+
+  #setVolumes(volumes: AttachedVolume[], readAt: number): void {
+    this.#volumesReadAt = readAt;
+    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
   }
 
   /** Ends the session; the machine goes on. */
@@ -174,6 +201,8 @@ export class Machine {
       this.#endpoint = port === null ? null : { host: '127.0.0.1', port };
       await writeAtomically(this.directory.endpoint, this.#endpoint, this.expectCommand);
       if (this.#released) throw new UnideployError('UD_QMP', 'the hypervisor was closed', 'start it again');
+      // Whoever had it stand still has died meanwhile.
+      if (!this.saving && existsSync(this.directory.saving)) await endStandstill(session, this.directory);
     } catch (error) {
       session.close();
       throw error;
@@ -198,11 +227,24 @@ export class Machine {
     );
   }
 
+  /** Whether nothing has happened since QEMU was last asked, and that is not long ago: a hung one tells of nothing. */
+  #isCurrent(): boolean {
+    return (
+      this.#session?.open === true &&
+      this.#volumesReadAt >= this.#volumeChanges &&
+      this.#askedAt > this.#toldAt &&
+      performance.now() - this.#askedAt < STATE_COUNTS_FOR
+    );
+  }
+
   async #look(): Promise<string | null> {
     try {
       const session = await this.connect(2_000);
+      const asked = performance.now();
       const stale = this.#volumesReadAt < this.#volumeChanges;
       const [runState] = await Promise.all([queryStatus(session), stale ? this.#readVolumes(session) : null]);
+      this.#runState = runState;
+      this.#askedAt = asked;
       return runState;
     } catch {
       return null;
@@ -213,8 +255,7 @@ export class Machine {
     const asked = this.#volumeChanges;
     const volumes = await attachedVolumes({ session, directory: this.directory });
     if (asked < this.#volumesReadAt) return;
-    this.#volumesReadAt = asked;
-    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
+    this.#setVolumes(volumes, asked);
   }
 
   async #promptly<T>(question: Promise<T>): Promise<T | null> {
@@ -231,11 +272,12 @@ export class Machine {
 
   #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
+    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
+    else this.#toldAt = performance.now();
     if (TELLING.has(name)) {
       const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
       this.#events = [...this.#events, word].slice(-KEPT_EVENTS);
     }
-    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
     this.#announce();
   }
 

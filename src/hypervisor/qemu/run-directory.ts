@@ -32,9 +32,22 @@ export interface RunDirectory {
   root: string;
   /** there: the machine is frozen */
   frozen: string;
+  /** there: the guest stands still while it is being saved, and is to go on */
+  saving: string;
+  /** there: it is the twin of another guest, or is to be, and does not know it yet */
+  unwoken: string;
   /** the guest's memory while it is written */
   memory: string;
+  /** the guest's memory itself, where it is kept in a file */
+  ram: string;
+  /** where QEMU takes a saved state */
+  incoming: string;
+  /** where it hands its own over; of the controller, like all that is not in `own` */
+  outgoing: string;
 }
+
+/** By this name QEMU finds, from its run directory, who takes its state. */
+export const OUTGOING = 'outgoing';
 
 /** sun_path of unix(7) holds 108 bytes, the last of them zero. */
 const SOCKET_PATH_LIMIT = 107;
@@ -63,7 +76,12 @@ export function runDirectory(state: string, id: string): RunDirectory {
     endpoint: join(path, 'endpoint.json'),
     root: join(path, written.root),
     frozen: join(path, 'frozen'),
+    saving: join(path, 'saving'),
+    unwoken: join(path, 'unwoken'),
     memory: join(path, written.memory),
+    ram: join(path, written.ram),
+    incoming: join(path, written.incoming),
+    outgoing: join(path, OUTGOING),
   };
   const excess = Buffer.byteLength(directory.debug) - SOCKET_PATH_LIMIT;
   if (excess > 0)

@@ -12,6 +12,8 @@ export const WRITTEN = {
   spare: 'own/spare',
   debug: 'own/debug',
   memory: 'own/memory.elf',
+  incoming: 'own/incoming',
+  ram: 'own/ram.img',
   console: 'console.log',
   root: 'root.qcow2',
 } as const;

@@ -40,3 +40,8 @@ export async function qemuVersion(qemu: string): Promise<string> {
   if (code === 'ENOENT') throw toolMissing(qemu);
   return stdout.split('\n')[0] ?? '';
 }
+
+/** The number in what QEMU says it is: `7.2.22`. */
+export function versionOf(said: string): string {
+  return /version (\d+\.\d+\.\d+)/.exec(said)?.[1] ?? said;
+}

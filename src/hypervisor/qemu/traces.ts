@@ -72,12 +72,15 @@ function directoryOf(state: string, id: string): RunDirectory | null {
 async function volumesOf(directory: RunDirectory, spec: InstanceSpec | null): Promise<CodeVolume[] | null> {
   const made = existsSync(dirname(directory.attachments)) ? await readAttachments(directory) : [];
   const last = new Map(made.map((attachment) => [attachment.name, attachment]));
-  const volumes = [...last.values()].map((attachment) => whole(attachment, spec));
+  const volumes = [...last.values()].map((attachment) => wholeVolume(attachment, spec));
   return volumes.every((volume) => volume !== null) ? volumes : null;
 }
 
 /** The volume of an attachment: as it was written down, or, of earlier versions, as the spec has it. */
-function whole({ name, digest, format, size, revision, probe }: Attachment, spec: InstanceSpec | null) {
+export function wholeVolume(
+  { name, digest, format, size, revision, probe }: Attachment,
+  spec: InstanceSpec | null,
+): CodeVolume | null {
   const known = spec?.volumes.find((volume) => volume.name === name && volume.digest === digest);
   if (known) return known;
   if (size === undefined || revision === undefined || probe === undefined) return null;

@@ -1,10 +1,10 @@
 import type { Clock } from '../../domain/clock.ts';
-import type { Answers } from '../../domain/health.ts';
+import { type Answers, proven } from '../../domain/health.ts';
 import type { Sample } from '../../domain/memory.ts';
-import { type CodeVolume, imageId } from '../../domain/revision.ts';
+import { type CodeVolume, canonical, imageId, type RevisionSpec } from '../../domain/revision.ts';
 import { type ErrorCode, UnideployError } from '../../errors.ts';
 import type { Prober } from '../../probe/port.ts';
-import type { AttachedVolume, Hypervisor, InstanceSpec, VirtualMachine } from '../port.ts';
+import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Template, VirtualMachine } from '../port.ts';
 import { SimulatedDisks } from './disks.ts';
 
 /** What may befall a guest, named after what was seen to happen to real ones. */
@@ -17,7 +17,11 @@ export type Incident =
   | 'flaps'
   | 'volume-ignored'
   | 'unplug-unacknowledged'
-  | 'monitor-lost';
+  | 'monitor-lost'
+  /** what its template has saved does not load, where it is a copy */
+  | 'copy-rejected'
+  /** it does not hear who it is, where it is a copy */
+  | 'copy-asleep';
 
 /** What a guest may come down with while it serves. */
 export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' | 'heals';
@@ -26,12 +30,15 @@ export type Sickness = 'dies' | 'panics' | 'hangs' | 'errs' | 'leaks' | 'stops' 
 export interface Costs {
   spawn: number;
   boot: number;
+  /** from the spawn of a copy, or of one that goes on from its snapshot, until it answers */
+  copy: number;
   attach: number;
   detach: number;
+  save: number;
   stop: number;
 }
 
-const COSTS: Costs = { spawn: 50, boot: 3000, attach: 60, detach: 50, stop: 100 };
+const COSTS: Costs = { spawn: 50, boot: 3000, copy: 100, attach: 60, detach: 50, save: 200, stop: 100 };
 /** How long after its first health a guest dies or hangs that does. */
 const LATER = 700;
 /** Bytes a millisecond that a leaking guest loses. */
@@ -54,6 +61,10 @@ interface Guest {
   frozen: boolean;
   /** how often it was asked since it has booted */
   asked: number;
+  /** a copy that was not woken yet, or the guest that a template is made of: nobody is shown it */
+  hidden: boolean;
+  /** it has answered well, or heard who it is */
+  spoken: boolean;
 }
 
 /** A pool of guests that exists only as a model: for `plan`, for property tests, and for studies at scale. */
@@ -63,8 +74,10 @@ export class SimulatedWorld {
   readonly #guests = new Map<string, Guest>();
   /** what `.unideploy/revision` says in each volume that was ever seen, by digest */
   readonly #contents = new Map<string, string | null>();
+  readonly #known = new Map<string, CodeVolume>();
   readonly #disks = new SimulatedDisks();
   readonly #listeners = new Set<(id: string) => void>();
+  readonly #templates = new Map<string, Template>();
   #added = 0;
   readonly #incidentFor: (id: string, spec: InstanceSpec) => Incident | null;
 
@@ -78,6 +91,11 @@ export class SimulatedWorld {
     this.#costs = { ...COSTS, ...costs };
   }
 
+  /** Puts a template there. */
+  keep(template: Template): void {
+    this.#templates.set(template.key, template);
+  }
+
   /** Puts a running guest there, as it was found in the real world; `incident` may befall it from now on. */
   adopt({ spec, volumes, state }: VirtualMachine, incident: Incident | null = null): void {
     this.#add(spec, [...volumes], this.#clock.now(), state !== 'stopped', incident);
@@ -85,18 +103,26 @@ export class SimulatedWorld {
 
   /** Tells what volumes carry that are attached to adopted guests, but not in their specs. */
   know(volumes: CodeVolume[]): void {
-    for (const { digest, revision } of volumes) this.#contents.set(digest, revision);
+    for (const volume of volumes) {
+      this.#contents.set(volume.digest, volume.revision);
+      this.#known.set(volume.digest, volume);
+    }
   }
 
   /** All machines, as the hypervisor would list them. */
   machines(): VirtualMachine[] {
-    return [...this.#guests.values()].map((guest) => ({
+    const shown = [...this.#guests.values()].filter(({ hidden }) => !hidden);
+    return shown.map((guest) => this.#shown(guest));
+  }
+
+  #shown(guest: Guest): VirtualMachine {
+    return {
       spec: guest.spec,
       state: guest.frozen ? 'frozen' : guest.alive ? 'running' : 'stopped',
       runState: guest.alive && !guest.frozen && !this.#stands(guest) ? runStateOf(guest) : null,
       endpoint: guest.alive ? { host: 'simulated', port: guest.port } : null,
       volumes: [...guest.volumes],
-    }));
+    };
   }
 
   /** The process of a guest ends in this moment, and takes along what it had. */
@@ -143,16 +169,30 @@ export class SimulatedWorld {
         return { healthy: false, summary: `no answer within ${timeout} ms`, bodies: {} };
       }
       await this.#clock.sleep(2);
+      guest.spoken = true;
       return { healthy: true, summary: '200 ok', bodies: this.#answers(guest, probePaths) };
+    },
+    prove: async (endpoint, proofs, { healthPath, timeout }) => {
+      const probePaths = proofs.map(({ path }) => path);
+      const answers = await this.prober.ask(endpoint, { healthPath, probePaths, timeout });
+      return answers.healthy && !proven(proofs, answers.bodies) ? null : answers;
+    },
+    wake: async ({ port }, { timeout }) => {
+      const guest = [...this.#guests.values()].find((candidate) => candidate.port === port);
+      const hears = guest !== undefined && this.#isHealthy(guest) && guest.incident !== 'copy-asleep';
+      if (hears) guest.spoken = true;
+      await this.#clock.sleep(hears ? 2 : timeout);
+      return { heard: hears, summary: hears ? '200 ok' : `no answer within ${timeout} ms` };
     },
   };
 
   readonly hypervisor: Hypervisor = {
-    launch: async (spec) => {
+    launch: async (spec, copying) => {
       if (this.#guests.get(spec.id)?.alive) return;
       this.#disks.attach(spec, (id) => this.#guests.get(id)?.alive === true);
       await this.#clock.sleep(this.#costs.spawn);
       const incident = this.#incidentFor(spec.id, spec);
+      if (copying) return await this.#copy(spec, copying, incident);
       if (incident === 'launch-rejected') throw failure('UD_GUEST_START', `${spec.id} did not start`);
       // Its controller may have been killed meanwhile, and followed by another one.
       this.#disks.expectToHold(spec);
@@ -160,7 +200,35 @@ export class SimulatedWorld {
       const guest = this.#add(spec, [...spec.volumes], bootedAt, true, incident);
       this.#happened(spec.id);
       if (incident === 'dies-before-health') void this.#dieAfter(guest, this.#costs.boot / 2);
-      if (incident === 'dies-after-health') void this.#dieAfter(guest, this.#costs.boot + LATER);
+      this.#befallLater(guest);
+    },
+    templateFor: async (spec) => {
+      const key = templateKey(spec);
+      return { key, isMade: this.#templates.has(key) };
+    },
+    makeTemplate: async (spec, prove) => {
+      await this.#clock.sleep(this.#costs.spawn);
+      const key = templateKey(spec);
+      const parent = { ...spec, id: `template-${key}` };
+      const guest = this.#add(parent, [...spec.volumes], this.#clock.now() + this.#costs.boot, true, null);
+      guest.hidden = true;
+      try {
+        await prove(this.#shown(guest));
+      } finally {
+        this.#guests.delete(parent.id);
+      }
+      // Of a controller that has died meanwhile nothing is proven, and nothing kept.
+      if (!guest.spoken) throw failure('UD_TEMPLATE', 'its guest was not proven');
+      this.keep({
+        key,
+        service: spec.service,
+        revision: spec.revision,
+        bytes: spec.machine.memory * 2 ** 20,
+      });
+    },
+    templates: async () => [...this.#templates.values()],
+    removeTemplate: async (key) => {
+      this.#templates.delete(key);
     },
     list: async () => this.machines(),
     attachVolume: async (id, volume) => {
@@ -204,6 +272,23 @@ export class SimulatedWorld {
       const guest = this.#guests.get(id);
       return guest?.alive && guest.spec.machine.memory <= limit ? `simulated/${id}.elf` : null;
     },
+    save: async (id, { memory, report }) => {
+      const guest = this.#running(id);
+      const { image, machine, checks } = guest.spec;
+      const began = this.#clock.now();
+      const total = machine.memory * 2 ** 20;
+      report({ done: 0, total });
+      await this.#command(guest, memory ? this.#costs.save : this.#costs.attach);
+      report({ done: total, total });
+      const volumes = guest.volumes.flatMap(({ digest }) => this.#known.get(digest) ?? []);
+      return {
+        spec: { image, machine, checks, volumes },
+        attachments: volumes.map(({ name, digest }, index) => ({ number: index + 1, name, digest })),
+        nextAttachment: volumes.length + 1,
+        ...{ qemu: 'simulated', accel: 'tcg', ram: 'own' },
+        pausedMs: this.#clock.now() - began,
+      };
+    },
     vitals: async (id) => {
       const guest = this.#guests.get(id);
       const killed = guest?.sickness === 'dies' && !guest.alive;
@@ -236,6 +321,30 @@ export class SimulatedWorld {
     },
     close: async () => {},
   };
+
+  async #copy(spec: InstanceSpec, { key, wake }: Copying, incident: Incident | null): Promise<void> {
+    const what = key === undefined ? `snapshot ${spec.snapshot}` : `template ${key}`;
+    if (incident === 'copy-rejected' || (key !== undefined && !this.#templates.has(key)))
+      throw failure('UD_TEMPLATE', `${what} does not load`);
+    const guest = this.#add(spec, [...spec.volumes], this.#clock.now() + this.#costs.copy, true, incident);
+    guest.hidden = true;
+    try {
+      await wake({ endpoint: { host: 'simulated', port: guest.port }, mac: `simulated ${spec.id}` });
+      if (!guest.spoken && spec.machine.wake !== undefined && spec.machine.wake !== 'none')
+        throw failure('UD_TEMPLATE', `${spec.id} was not woken`);
+    } catch (error) {
+      this.#guests.delete(spec.id);
+      throw error;
+    }
+    guest.hidden = false;
+    this.#happened(spec.id);
+    this.#befallLater(guest);
+  }
+
+  #befallLater(guest: Guest): void {
+    const { incident, bootedAt } = guest;
+    if (incident === 'dies-after-health') void this.#dieAfter(guest, bootedAt + LATER - this.#clock.now());
+  }
 
   /** A command of the monitor: answered late by a process that stands still, and never by one that has gone. */
   async #command(guest: Guest, ms: number): Promise<void> {
@@ -281,7 +390,15 @@ export class SimulatedWorld {
   ): Guest {
     this.know(spec.volumes);
     if (alive) this.#disks.adopt(spec);
-    const well = { sickness: null, sickSince: 0, frozen: false, stoppedUntil: 0, asked: 0 };
+    const well = {
+      sickness: null,
+      sickSince: 0,
+      frozen: false,
+      stoppedUntil: 0,
+      asked: 0,
+      hidden: false,
+      spoken: false,
+    };
     const guest: Guest = { spec, port: ++this.#added, volumes, bootedAt, alive, incident, ...well };
     this.#guests.set(spec.id, guest);
     return guest;
@@ -312,6 +429,11 @@ export class SimulatedWorld {
   #happened(id: string): void {
     for (const listener of this.#listeners) listener(id);
   }
+}
+
+/** What machines have in common that may be copies of one template. */
+export function templateKey({ image, machine, volumes, checks }: RevisionSpec): string {
+  return canonical({ image, machine, volumes, checks });
 }
 
 function runStateOf({ sickness }: Guest): string {

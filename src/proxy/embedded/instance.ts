@@ -25,6 +25,8 @@ export class Instance implements Candidate {
   readonly host: string;
   readonly port: number;
   weight: number;
+  /** since when it takes no new pages, performance.now(); null while it does */
+  closedSince: number | null = null;
   readonly inFlight = new Set<InFlight>();
   readonly #onIdle: (instance: Instance) => void;
   readonly #counts = new Map<number, Counts>();

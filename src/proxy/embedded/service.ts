@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { DEFAULT_TRAFFIC, type TrafficPolicy } from '../../domain/traffic.ts';
 import type { Drained, Figures, RoutingTable, TableStatus } from '../port.ts';
 import type { Access } from './access-log.ts';
@@ -9,6 +10,7 @@ import { Hold, type Waiting } from './hold.ts';
 import type { Instance } from './instance.ts';
 import { Instances } from './instances.ts';
 import { LIMITS } from './limits.ts';
+import { isForPage } from './page.ts';
 import type { Refusal } from './refusal.ts';
 
 /** A request, or a connection, on its way to an instance. */
@@ -61,6 +63,9 @@ export class Service {
     const { traffic, routes, preview } = table;
     this.#table = table;
     this.#routed = this.instances.apply(routes);
+    const now = performance.now();
+    for (const instance of this.#routed)
+      instance.closedSince = table.hold || instance.weight === 0 ? (instance.closedSince ?? now) : null;
     this.#ejection.apply(traffic.eject, this.#routed);
     this.#balancer = new Balancer(this.#routed, traffic, this.#balancer);
     this.#sticky = traffic.sticky ? new Sticky(this.#routed, this.#balancer) : undefined;
@@ -76,8 +81,8 @@ export class Service {
   route(request: Routed): void {
     if (this.#preview(request)) this.proceed(request);
     else if (this.#closed()) request.refuse(this.#noInstance());
-    else if (this.#holds() || (this.hold.size > 0 && request.tried.length === 0)) this.#wait(request);
-    else this.proceed(request);
+    else if (!this.#mustWait(request) || this.#leftFor(request)) this.proceed(request);
+    else this.#wait(request);
   }
 
   /** The same for a request whose turn has come. */
@@ -145,8 +150,11 @@ export class Service {
     this.failures++;
   }
 
+  /** An instance that is the last of its revision first answers what the pages of it ask for. */
   async drained(name: string, deadlineMs: number, signal?: AbortSignal): Promise<Drained> {
-    return await this.instances.drained(name, this.policy.drain, deadlineMs, signal);
+    const pages = Math.min(this.#pagesEndIn(name), deadlineMs);
+    if (pages > 0) await setTimeout(pages, undefined, { signal }).catch(() => {});
+    return await this.instances.drained(name, this.policy.drain, deadlineMs - pages, signal);
   }
 
   /** Looks after deadlines; `now` as performance.now(). */
@@ -207,7 +215,33 @@ export class Service {
     const { sticky } = this.policy;
     const cookie = sticky && this.#sticky ? parseSticky(request.head?.cookie, sticky.cookie) : undefined;
     const known = cookie && this.#sticky?.choose(cookie, usable, request.tried);
-    return known ?? this.#balancer.choose(usable, request.tried);
+    return known ?? this.#leftFor(request) ?? this.#balancer.choose(usable, request.tried);
+  }
+
+  /** The instance that answers a page of a revision which takes no new pages: one of that revision, for a while. */
+  #leftFor({ head, tried }: Routed): Instance | undefined {
+    const { sticky } = this.policy;
+    if (!sticky || sticky.pages === 0 || !head || !isForPage(head)) return undefined;
+    const cookie = parseSticky(head.cookie, sticky.cookie);
+    if (cookie === undefined) return undefined;
+    const now = performance.now();
+    const left = this.#routed.filter(
+      (each) => each.revision === cookie.revision && this.#answersPages(each, now) && !tried.includes(each),
+    );
+    return left.find((each) => this.#sticky?.valueOf(each) === cookie.value) ?? leastBusy(left);
+  }
+
+  #answersPages({ closedSince }: Instance, now: number): boolean {
+    return closedSince !== null && now < closedSince + (this.policy.sticky?.pages ?? 0);
+  }
+
+  /** How long, ms, until nothing more is asked for by pages of a revision that has no other instance than closed ones. */
+  #pagesEndIn(name: string): number {
+    const instance = this.#routed.find((each) => each.name === name);
+    if (!instance || instance.closedSince === null) return 0;
+    const { revision } = instance;
+    if (this.#routed.some((each) => each.revision === revision && each.closedSince === null)) return 0;
+    return Math.max(0, instance.closedSince + (this.policy.sticky?.pages ?? 0) - performance.now());
   }
 
   #preview({ head }: Routed): boolean {
@@ -215,6 +249,10 @@ export class Service {
     if (!preview || !head || this.#previewed.length === 0 || this.#ended) return false;
     if (preview.host !== null && preview.host.toLowerCase() === head.host) return true;
     return preview.header !== null && hasLine(head.lines, preview.header.name, preview.header.value);
+  }
+
+  #mustWait({ tried }: Routed): boolean {
+    return this.#holds() || (this.hold.size > 0 && tried.length === 0);
   }
 
   #wait(request: Routed): void {

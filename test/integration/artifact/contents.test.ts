@@ -16,7 +16,15 @@ async function packed(format: (typeof FORMATS)[number], files: Record<string, st
   await symlink('index.html', join(folder, 'link'));
   await mkdir(join(folder, 'empty'));
   const config: VolumeConfig = {
-    ...{ name: 'code', format, maxSize: null, probe: '/r', revision: null, where: 'unideploy.yaml:9:5' },
+    ...{
+      name: 'code',
+      format,
+      owners: 'root',
+      maxSize: null,
+      probe: '/r',
+      revision: null,
+      where: 'unideploy.yaml:9:5',
+    },
     content: { kind: 'source', folder: reference(folder) },
   };
   return (await buildVolume(config, await temporaryFolder(), ignoreLines)).file;

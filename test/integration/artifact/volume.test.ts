@@ -27,6 +27,7 @@ function volume(content: VolumeConfig['content'], more: Partial<VolumeConfig> = 
     name: 'code',
     content,
     format: 'squashfs',
+    owners: 'root',
     maxSize: null,
     probe: '/r',
     revision: null,

@@ -16,12 +16,15 @@ import { Orders } from '../../../src/daemon/orders.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
 import { Services } from '../../../src/daemon/services.ts';
 import { simulation } from '../../../src/daemon/simulation.ts';
+import { Snapshots } from '../../../src/daemon/snapshots.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
 import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
+import { UNFENCED } from '../../../src/domain/fence.ts';
 import type { Happening } from '../../../src/domain/journal.ts';
 import type { Rollout, Verdict } from '../../../src/domain/rollout.ts';
 import { Routing } from '../../../src/engine/routing.ts';
 import type { ErrorReport } from '../../../src/errors.ts';
+import { SnapshotCatalogue } from '../../../src/snapshots/catalogue.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { HEALTH } from '../../support/revisions.ts';
 import { until } from '../proxy/scene.ts';
@@ -79,6 +82,10 @@ export async function openStage() {
     orders,
     services,
     collector,
+    snapshots: new Snapshots({
+      ...{ store, hypervisor: sim.world.hypervisor, clock: systemClock, fence: UNFENCED },
+      catalogue: new SnapshotCatalogue(paths.snapshots),
+    }),
     copies: new VolumeCopies(paths.dataCopies, { ...parts, store, hypervisor: sim.world.hypervisor }),
     store,
     artifacts,

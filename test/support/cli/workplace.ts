@@ -50,6 +50,7 @@ interface ConfigChange {
   listen?: number | string;
   guest?: Record<string, unknown>;
   volumes?: Record<string, unknown>[];
+  image?: Record<string, unknown>;
   data?: Record<string, unknown>[];
   health?: Record<string, unknown>;
   rollout?: Record<string, unknown>;

@@ -49,27 +49,34 @@ export async function disturb(story: Story, fault: Fault | null, orderAt: number
     struck = strike(theatre, fault);
     return when === 'after' || !(fault.target === 'controller' && fault.blow === 'kill');
   };
-  const { append } = sim.store;
+  const { append, updateRollout } = sim.store;
   let entries = 0;
-  sim.store.append = (told, at, happening) => {
-    const entry = entries++;
-    // Somebody who gives an order, and is not answered, gives it again.
-    const isWritten = reached({ entry, when: 'before' }) || happening.event === 'ordered';
-    const written = isWritten
-      ? append(told, at, happening)
-      : { ...happening, seq: 0, service: 'site', rollout: told.id, at };
-    if (isWritten) reached({ entry, when: 'after' });
-    if (entry === orderAt && (story.way === 'abort' || story.way === 'supersede'))
+  /** Entries that are written together: all, or, where the controller dies before, none. */
+  const written = (count: number, write: () => void, always = false): void => {
+    const these = Array.from({ length: count }, () => entries++);
+    const isWritten = these.map((entry) => reached({ entry, when: 'before' })).every(Boolean) || always;
+    if (isWritten) {
+      write();
+      for (const entry of these) reached({ entry, when: 'after' });
+    }
+    if (these.includes(orderAt) && (story.way === 'abort' || story.way === 'supersede'))
       void sim.clock.sleep(0).then(() => say(sim, theatre.rollout(), story.way as 'abort' | 'supersede'));
-    return written;
   };
-  // The end of a rollout and its entry are one transaction: a controller that dies before has written neither.
-  const { record } = sim.store;
-  sim.store.record = (told, at, happening) => {
-    const earlier = sim.store.rollout(told.id);
-    const written = sim.store.entries.length;
-    record(told, at, happening);
-    if (sim.store.entries.length === written && earlier) sim.store.updateRollout(earlier);
+  sim.store.append = (told, at, happening) => {
+    let entry: JournalEntry = { ...happening, seq: 0, service: 'site', rollout: told.id, at };
+    const write = () => {
+      entry = append(told, at, happening);
+    };
+    // Somebody who gives an order, and is not answered, gives it again.
+    written(1, write, happening.event === 'ordered');
+    return entry;
+  };
+  // What a rollout is and the entries that say so are one transaction.
+  sim.store.record = (told, happened) => {
+    written(happened.length, () => {
+      updateRollout(told);
+      for (const { at, happening } of happened) append(told, at, happening);
+    });
   };
   const ended = await theatre.toTheEnd();
   const journal = [...sim.store.entries];

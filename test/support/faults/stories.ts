@@ -11,11 +11,12 @@ export interface Story {
   scene: Scene;
 }
 
-type Move = Pick<Scene, 'strategy' | 'swap' | 'before'> & { change: 'image' | 'volumes' };
+type Move = Pick<Scene, 'strategy' | 'swap' | 'before'> & { change: 'image' | 'volumes'; copies?: true };
 
 /** Every strategy over what it can change. */
 const MOVES: Move[] = [
   { strategy: 'rolling', change: 'image', swap: 'overlap', before: 2 },
+  { strategy: 'rolling', change: 'image', swap: 'overlap', before: 2, copies: true },
   { strategy: 'recreate', change: 'image', swap: 'overlap', before: 2 },
   { strategy: 'blue-green', change: 'image', swap: 'overlap', before: 2 },
   { strategy: 'canary', change: 'image', swap: 'overlap', before: 2 },
@@ -45,9 +46,10 @@ const costs = { spawn: 20, boot: 400, attach: 20, detach: 20, stop: 50 };
 export const STORIES: Story[] = MOVES.flatMap((move) => WAYS.map((way) => story(move, way)));
 
 function story(move: Move, way: Way): Story {
-  const { strategy, change, swap, before } = move;
+  const { strategy, change, swap, before, copies = false } = move;
   const scene: Scene = {
     ...move,
+    copies,
     after: before,
     policy,
     incidents: new Map(),
@@ -60,5 +62,6 @@ function story(move: Move, way: Way): Story {
     costs,
   };
   const over = change === 'volumes' ? `${swap} volumes` : 'images';
-  return { name: `${strategy} over ${over} of ${before}, ${way}`, way, scene };
+  const how = copies ? ' by copies' : '';
+  return { name: `${strategy} over ${over} of ${before}${how}, ${way}`, way, scene };
 }

@@ -9,15 +9,19 @@ import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { Runs } from '../../../src/daemon/runs.ts';
 import { Services } from '../../../src/daemon/services.ts';
+import { Snapshots } from '../../../src/daemon/snapshots.ts';
 import { strategyOf } from '../../../src/daemon/strategy-of.ts';
 import { systemClock } from '../../../src/daemon/system-clock.ts';
 import { VolumeCopies } from '../../../src/daemon/volume-copies.ts';
+import { UNFENCED } from '../../../src/domain/fence.ts';
 import type { EngineParts } from '../../../src/engine/engine.ts';
 import { Monitor } from '../../../src/engine/monitor.ts';
 import { Routing } from '../../../src/engine/routing.ts';
+import { Templates } from '../../../src/engine/templates.ts';
 import { Tidier } from '../../../src/engine/tidy.ts';
 import { SimulatedWorld } from '../../../src/hypervisor/simulated/world.ts';
 import { simulatedDataPlane } from '../../../src/proxy/simulated.ts';
+import { SnapshotCatalogue } from '../../../src/snapshots/catalogue.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { HEALTH } from '../revisions.ts';
 import type { ApiRoute } from './requests.ts';
@@ -52,6 +56,7 @@ export async function fuzzedController(): Promise<FuzzedController> {
     tell: async () => {},
     hooks: { run: async () => {} },
     measures: { open: async () => Promise.reject(new Error('nothing is measured here')) },
+    templates: new Templates({ hypervisor, monitor, prober, clock: systemClock, atOnce: 4 }),
     onJournal,
     onOrder: (rollout, listener) => {
       const hear = (id: number) => id === rollout && listener();
@@ -63,11 +68,13 @@ export async function fuzzedController(): Promise<FuzzedController> {
   const tidier = new Tidier({ hypervisor, routing, store, clock: systemClock, onJournal });
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
+  const catalogue = new SnapshotCatalogue(join(folder, 'snapshots'));
   const api = await apiServer({
     state: folder,
+    snapshots: new Snapshots({ store, hypervisor, catalogue, clock: systemClock, fence: UNFENCED }),
     deployments: new Deployments(parts, {
       store,
-      artifacts: { want: async () => true, verify: async () => {} },
+      artifacts: { want: async () => true, verify: async () => {}, snapshots: catalogue },
       orders,
       runs,
       tidier,

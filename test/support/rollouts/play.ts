@@ -39,23 +39,27 @@ export interface End {
 }
 
 /** The revisions of a scene: what runs, what is rolled out, and what may supersede that. */
-export function revisionsOf({ change, swap, third, data }: Scene): Revision[] {
+export function revisionsOf({ change, swap, third, data, copies }: Scene): Revision[] {
   const second = change === 'image' ? { image: 'b', code: 'y' } : change === 'volumes' ? { code: 'y' } : {};
   const last = third.change === 'image' ? { image: 'c', code: 'z' } : { code: 'z' };
   const same = { swap, data };
-  return [revision(1, same), revision(2, { ...second, ...same }), revision(3, { ...last, ...same })];
+  const all = [revision(1, same), revision(2, { ...second, ...same }), revision(3, { ...last, ...same })];
+  if (!copies) return all;
+  return all.map((each) => ({ ...each, machine: { ...each.machine, wake: '/wake' } }));
 }
 
 /** The rollout of a scene as it begins. */
 export function opening(scene: Scene, now: number): Rollout {
   const target = scene.change === 'none' ? 1 : 2;
+  const restores = scene.strategy === 'restore';
   return rollout(2, goalOf(1, scene.before), goalOf(target, scene.after), {
-    kind: scene.change === 'none' ? 'restart' : 'rollout',
+    kind: restores ? 'restore' : scene.change === 'none' ? 'restart' : 'rollout',
     strategy: scene.strategy,
     policy: scene.policy,
     startedAt: now,
     since: now,
-    renew: scene.change === 'none' ? now : null,
+    renew: scene.change === 'none' && !restores ? now : null,
+    restore: restores ? { snapshot: 'then', replaces: 'site-1-1' } : null,
   });
 }
 

@@ -27,6 +27,8 @@ export interface Scene {
   /** none: a restart */
   change: 'image' | 'volumes' | 'none';
   swap: 'overlap' | 'replace';
+  /** guests may be copies of a template */
+  copies: boolean;
   strategy: StrategyName;
   policy: RolloutPolicy;
   /** by the ordinal of the launch, over all rollouts */
@@ -56,6 +58,8 @@ const INCIDENTS: Incident[] = [
   'volume-ignored',
   'unplug-unacknowledged',
   'monitor-lost',
+  'copy-rejected',
+  'copy-asleep',
 ];
 /** What a guest can have that serves well before its volumes are touched. */
 const TROUBLES: Incident[] = ['volume-ignored', 'unplug-unacknowledged', 'monitor-lost'];
@@ -86,7 +90,7 @@ const policy: fc.Arbitrary<RolloutPolicy> = fc
   .record({
     maxSurge: amount,
     maxUnavailable: amount,
-    parallel: fc.integer({ min: 1, max: 4 }),
+    parallel: fc.oneof(fc.constant('auto' as const), fc.integer({ min: 1, max: 4 })),
     batchWait: some(0, 0, 1500),
     minHealthy: some(0, 0, 2000),
     promotion: fc.constantFrom(0, 0, 2000, null),
@@ -138,6 +142,7 @@ export const quiet: fc.Arbitrary<Scene> = fc
   .record({
     way,
     swap: fc.constantFrom('overlap' as const, 'replace' as const),
+    copies: fc.boolean(),
     policy,
     third: fc.record({
       change: fc.constantFrom('image' as const, 'volumes' as const),
@@ -206,3 +211,9 @@ function disturbed(...whats: Interruption['what'][]): fc.Arbitrary<Scene> {
 export function attended(scene: Scene): Scene {
   return { ...scene, policy: { ...scene.policy, gateTimeout: { after: 5000, action: 'promote' } } };
 }
+
+/** The same with an instance that is brought back as it was. */
+export const restoring: fc.Arbitrary<Scene> = interrupted.map((scene) => ({
+  ...scene,
+  ...{ strategy: 'restore', change: 'none', after: scene.before },
+}));

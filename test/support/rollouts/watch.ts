@@ -31,7 +31,8 @@ export function watch(stage: Stage): void {
   const apply = sim.dataPlane.apply;
   sim.dataPlane.apply = async (table) => {
     const now = sim.clock.now();
-    shown ??= (await sim.dataPlane.status())[0] ?? null;
+    // One that has lost it is given again what it showed.
+    shown ??= (await sim.dataPlane.status())[0] ?? sim.store.table(table.service);
     const weightBefore = new Map(shown?.routes.map(({ instance, weight }) => [instance, weight]));
     for (const route of table.routes) {
       if (route.weight === 0 || (weightBefore.get(route.instance) ?? 0) > 0) continue;
@@ -85,7 +86,10 @@ function floorOf(scene: Scene, strategy: string, change: Scene['change'], goesBa
   const { before, after, policy, swap } = scene;
   const size = Math.min(before, after);
   const unavailable = Math.max(bounds(policy, before).unavailable, bounds(policy, after).unavailable);
-  const rolls = strategy === 'rolling' || goesBack || before !== after ? size - unavailable : size;
+  const rolls =
+    strategy === 'rolling' || strategy === 'restore' || goesBack || before !== after
+      ? size - unavailable
+      : size;
   if (strategy === 'recreate') return 0;
   if (change !== 'volumes') return rolls;
   if (strategy === 'blue-green') return Math.min(Math.floor(before / 2), rolls);

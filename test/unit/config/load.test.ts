@@ -191,6 +191,8 @@ describe('rules over several keys', () => {
     ['profile: linux', '3:1: guest boots nothing, expected guest.kernel or guest.disk'],
     ['profile: linux, disk: d, initrd: i', '3:34: guest.initrd is given without a kernel'],
     ['profile: linux, disk: d, cmdline: x', '3:34: guest.cmdline is given with a disk'],
+    ['profile: linux, disk: d, wake: /wake', '3:34: guest.wake is given with a disk'],
+    ['profile: nanos, disk: d, wake: none', '3:34: guest.wake is given with a disk'],
     ['profile: nanos', '3:1: guest.disk is missing'],
     ['profile: nanos, kernel: k', '3:25: guest.kernel is given for a nanos guest'],
     [

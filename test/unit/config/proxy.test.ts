@@ -64,7 +64,7 @@ proxy:
         key: { path: '/etc/shop.key', written: '/etc/shop.key', where: 'app/unideploy.yaml:8:43' },
       },
       balance: 'round-robin',
-      sticky: { cookie: 'shop' },
+      sticky: { cookie: 'shop', pages: 1000 },
       preview: { host: 'next.example.com', header: { name: 'X-Preview', value: '1' } },
       check: { path: '/ok', interval: 1000, timeout: 500, healthy: 2, unhealthy: 4 },
       eject: { failures: 3, time: 60_000, floor: 75 },
@@ -95,8 +95,8 @@ proxy:
   });
 
   it('takes true and false for a cookie of the usual name, and none', () => {
-    expect(trafficOf('proxy: {sticky: true}\n').sticky).toEqual({ cookie: 'unideploy' });
-    expect(trafficOf('proxy: {sticky: {}}\n').sticky).toEqual({ cookie: 'unideploy' });
+    expect(trafficOf('proxy: {sticky: true}\n').sticky).toEqual({ cookie: 'unideploy', pages: 1000 });
+    expect(trafficOf('proxy: {sticky: {}}\n').sticky).toEqual({ cookie: 'unideploy', pages: 1000 });
     expect(trafficOf('proxy: {sticky: false}\n').sticky).toBeNull();
   });
 
@@ -127,7 +127,7 @@ describe('a wrong proxy is reported with its place:', () => {
       'balance: random',
       '4:18: proxy.balance is "random", expected least-in-flight, round-robin or power-of-two',
     ],
-    ['sticky: yes', '4:17: proxy.sticky is "yes", expected true, false, or a map with a cookie'],
+    ['sticky: yes', '4:17: proxy.sticky is "yes", expected true, false, or a map of cookie and pages'],
     ['sticky: {cookie: "a b"}', '4:26: proxy.sticky.cookie is "a b", expected the name of a cookie'],
     ['preview: {header: {name: X}}', '4:19: proxy.preview.header.value is missing, expected a text'],
     [

@@ -27,7 +27,7 @@ describe('a service without rollout', () => {
       strategy: 'auto',
       maxSurge: 1,
       maxUnavailable: 0,
-      parallel: 2,
+      parallel: 'auto',
       keep: 10,
       drain: 30_000,
       stop: 10_000,

@@ -4,7 +4,8 @@ import { digestText } from '../../../src/artifact/digest.ts';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import { ASKED_FOR, Collector } from '../../../src/daemon/collector.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
-import type { InstanceSpec, VirtualMachine } from '../../../src/hypervisor/port.ts';
+import type { Snapshot } from '../../../src/domain/snapshot.ts';
+import type { InstanceSpec, Template, VirtualMachine } from '../../../src/hypervisor/port.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { temporaryFolder } from '../../integration/artifact/folder.ts';
 import { goalOf, POLICY, revision, rollout } from '../../support/revisions.ts';
@@ -40,12 +41,22 @@ async function scene(revisions: number) {
   const machines: VirtualMachine[] = [];
   let now = Date.now() + ASKED_FOR + 1000;
   const clock = { now: () => now, sleep: async () => {} };
-  const collector = new Collector({ store, artifacts, hypervisor: { list: async () => machines }, clock });
+  const templates = new Map<string, Template>();
+  const hypervisor = {
+    list: async () => machines,
+    templates: async () => [...templates.values()],
+    removeTemplate: async (key: string) => void templates.delete(key),
+  };
+  const held: Pick<Snapshot, 'id' | 'spec'>[] = [];
+  const snapshots = { all: async () => held };
+  const collector = new Collector({ store, artifacts, hypervisor, snapshots, clock });
   return {
     store,
     artifacts,
     collector,
+    held,
     put,
+    templates,
     early: () => {
       now = Date.now();
     },
@@ -111,12 +122,44 @@ describe('the collection of artifacts', () => {
     expect(await kept(1)).toBe(false);
   });
 
+  it('leaves what a snapshot needs, for as long as there is the snapshot', async () => {
+    const { collector, store, held, kept } = await scene(4);
+    const spec = store.revision('site', 1) as Revision;
+    held.push({ id: 'site-1-1-then', spec });
+    const { kept: stays } = await collector.collect(ASKED_FOR, false);
+    expect(stays.map(({ reason }) => reason)).toContain('of snapshot site-1-1-then');
+    expect([await kept(1), await kept(2)]).toEqual([true, false]);
+    held.pop();
+    await collector.collect(ASKED_FOR, false);
+    expect(await kept(1)).toBe(false);
+  });
+
   it('of a service that was taken down leaves only what is pinned', async () => {
     const { collector, store, artifacts } = await scene(2);
     store.removeService('site');
     store.pin('site', 1, { by: 'ana', at: 0 });
     await collector.collect(ASKED_FOR, false);
     expect(await artifacts.list()).toHaveLength(2);
+  });
+
+  it('removes the templates of revisions that are kept no more, and of services that there are none of', async () => {
+    const { collector, templates } = await scene(4);
+    const made = (key: string, revision: number, service = 'site') =>
+      templates.set(key, { key, service, revision, bytes: 1 });
+    made('old', 1);
+    made('stable', 3);
+    made('served', 4);
+    made('lost', 4, 'shop');
+    const dry = await collector.collect(ASKED_FOR, true);
+    expect([...templates.keys()]).toEqual(['old', 'stable', 'served', 'lost']);
+    const told = await collector.collect(ASKED_FOR, false);
+    expect(told).toEqual({ ...dry, dryRun: false });
+    expect(told.removed.filter(({ what }) => what === 'template').map(({ name }) => name)).toEqual([
+      'old',
+      'lost',
+    ]);
+    expect([...templates.keys()]).toEqual(['stable', 'served']);
+    expect(told.kept).toContainEqual(expect.objectContaining({ name: 'stable', reason: 'site 3: stable' }));
   });
 
   it('leaves what a rollout under way goes back to', async () => {

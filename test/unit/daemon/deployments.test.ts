@@ -12,7 +12,7 @@ import { Routing } from '../../../src/engine/routing.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { HEALTH, POLICY, revision } from '../../support/revisions.ts';
 
-const STICKY: TrafficPolicy = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop' } };
+const STICKY: TrafficPolicy = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop', pages: 0 } };
 
 function request(traffic: TrafficPolicy, image = 'a'): DeployRequest {
   const { image: boot, machine, volumes, checks } = revision(1, { image });

@@ -14,7 +14,11 @@ describe('a plan', () => {
       strategy: 'canary',
       policy: { ...POLICY, steps, bake: 60_000, analysis: policy([metric()]) },
     });
-    const entries = await simulate(opened, strategies.canary, [revision(1)], { machines: [], table: null });
+    const entries = await simulate(opened, strategies.canary, [revision(1)], {
+      machines: [],
+      templates: [],
+      table: null,
+    });
     const events = entries.map(({ event }) => event);
     expect(entries.at(-1)).toMatchObject({ event: 'rollout-finished', verdict: 'succeeded' });
     expect(events).not.toContain('gate-stuck');

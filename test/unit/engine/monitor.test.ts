@@ -18,14 +18,13 @@ afterEach(() => {
 
 const NEW = revision(2, { code: 'y' });
 
-/** A guest whose new volume comes into force between the two questions of the first round. */
+/** A guest whose new volume comes into force as soon as it has been asked anything. */
 async function guestThatFlips(healthOfTheNew: number): Promise<VirtualMachine> {
   let volume: 'x' | 'y' = 'x';
   guest = createServer(({ url }, response) => {
-    if (url === '/health') {
-      response.writeHead(volume === 'x' ? 200 : healthOfTheNew).end();
-      volume = 'y';
-    } else response.end(`tree-${volume}`);
+    if (url === '/health') response.writeHead(volume === 'x' ? 200 : healthOfTheNew).end();
+    else response.end(`tree-${volume}`);
+    volume = 'y';
   }).listen(0, '127.0.0.1');
   await once(guest, 'listening');
   const { port } = guest.address() as AddressInfo;

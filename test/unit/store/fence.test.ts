@@ -76,7 +76,8 @@ const WRITES: Record<string, (store: Store) => unknown> = {
       { event: 'rollout-resumed', controller: 1 },
       'nothing',
     ),
-  record: (store) => store.record(rollout(1, GOAL, GOAL), 0, { event: 'rollout-resumed', controller: 1 }),
+  record: (store) =>
+    store.record(rollout(1, GOAL, GOAL), [{ at: 0, happening: { event: 'rollout-resumed', controller: 1 } }]),
   append: (store) => store.append({ id: 1, service: 'site' }, 0, { event: 'rollout-resumed', controller: 1 }),
   putTable: (store) => store.putTable({ ...TABLE, version: 2 }),
 };

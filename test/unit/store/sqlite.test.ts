@@ -20,7 +20,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const TRAFFIC = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop' } };
+const TRAFFIC = { ...DEFAULT_TRAFFIC, sticky: { cookie: 'shop', pages: 0 } };
 const TABLE: RoutingTable = {
   service: 'site',
   version: 7,
@@ -67,7 +67,7 @@ describe('a store', () => {
     const store = reopened();
     const [open] = store.openRollouts();
     if (!open) expect.fail();
-    store.record({ ...open, launches: 3 }, 5, { event: 'waiting', reason: 'a boot' });
+    store.record({ ...open, launches: 3 }, [{ at: 5, happening: { event: 'waiting', reason: 'a boot' } }]);
     expect(store.rollout(open.id)?.launches).toBe(3);
     expect(store.journal(open.id, 0).at(-1)).toMatchObject({ event: 'waiting', at: 5 });
     const ended = { ...open, to: goalOf(null, 0), state: 'succeeded', endedAt: 9 } as const;

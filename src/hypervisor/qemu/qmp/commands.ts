@@ -140,6 +140,65 @@ export async function stopGuest(session: QmpSession, deadlineMs?: number): Promi
   await session.execute('stop', {}, deadlineMs);
 }
 
+/** Lets the guest's processors go on. */
+export async function resumeGuest(session: QmpSession, deadlineMs?: number): Promise<void> {
+  await session.execute('cont', {}, deadlineMs);
+}
+
+/**
+ * What saving and loading are to be like: both sides have to say the same. Memory that lies in a shared file stays out of
+ * the state where `ramInFile` is true. QEMU tells of each step by itself from then on, and is in a hurry.
+ */
+export async function prepareMigration(session: QmpSession, ramInFile: boolean): Promise<void> {
+  const capabilities = [
+    { capability: 'events', state: true },
+    { capability: 'x-ignore-shared', state: ramInFile },
+  ];
+  await session.execute('migrate-set-capabilities', { capabilities });
+  await session.execute('migrate-set-parameters', { 'max-bandwidth': FASTEST });
+}
+/** Bytes a second, more than any host does. */
+const FASTEST = 2 ** 40;
+
+/** Begins to send the machine's state; resolves at once. */
+export async function migrate(session: QmpSession, uri: string): Promise<void> {
+  await session.execute('migrate', { uri });
+}
+
+/** Has a QEMU that was started with `-incoming defer` take a state there. */
+export async function migrateIncoming(session: QmpSession, uri: string): Promise<void> {
+  await session.execute('migrate-incoming', { uri });
+}
+
+export async function cancelMigration(session: QmpSession): Promise<void> {
+  await session.execute('migrate_cancel');
+}
+
+/** How the last migration stands, and QEMU's word for why it failed. */
+export async function queryMigration(session: QmpSession): Promise<{ status: string; reason: string }> {
+  const answer = await asked(session, MIGRATION, 'query-migrate');
+  return { status: answer.status ?? 'none', reason: answer['error-desc'] ?? 'QEMU gives no reason' };
+}
+const MIGRATION = z.object({ status: z.string().optional(), 'error-desc': z.string().optional() });
+
+/** Whether the guest's memory is an object of that id. */
+export async function hasMemoryObject(session: QmpSession, id: string): Promise<boolean> {
+  return (await asked(session, MEMORY_OBJECTS, 'query-memdev')).some((object) => object.id === id);
+}
+const MEMORY_OBJECTS = z.array(z.object({ id: z.string().optional() }));
+
+/** QEMU's version: `7.2.22` */
+export async function queryVersion(session: QmpSession): Promise<string> {
+  const { major, minor, micro } = (await asked(session, VERSION, 'query-version')).qemu;
+  return `${major}.${minor}.${micro}`;
+}
+const VERSION = z.object({ qemu: z.object({ major: z.number(), minor: z.number(), micro: z.number() }) });
+
+export async function isOnKvm(session: QmpSession): Promise<boolean> {
+  return (await asked(session, KVM, 'query-kvm')).enabled;
+}
+const KVM = z.object({ enabled: z.boolean() });
+
 /** Writes the guest's memory to a file, as an ELF core. The guest stands still meanwhile. */
 export async function dumpMemory(session: QmpSession, file: string, deadlineMs: number): Promise<void> {
   await session.execute('dump-guest-memory', { paging: false, protocol: `file:${file}` }, deadlineMs);

@@ -6,6 +6,14 @@ export function sumOfStatus(table: RoutingTable, parts: TableStatus[]): TableSta
   for (const part of parts)
     for (const [reason, count] of Object.entries(part.refused))
       refused[reason] = (refused[reason] ?? 0) + count;
+  const routes = new Map<string, { inFlight: number; usable: boolean }>();
+  for (const { instance, inFlight, usable } of parts.flatMap((part) => part.routes)) {
+    const before = routes.get(instance);
+    routes.set(instance, {
+      inFlight: inFlight + (before?.inFlight ?? 0),
+      usable: usable && (before?.usable ?? true),
+    });
+  }
   const sum = (of: (part: TableStatus) => number) => parts.reduce((total, part) => total + of(part), 0);
   return {
     ...table,
@@ -15,16 +23,10 @@ export function sumOfStatus(table: RoutingTable, parts: TableStatus[]): TableSta
     refused,
     holds: sum(({ holds }) => holds),
     drains: sum(({ drains }) => drains),
-    routes: table.routes.map((route) => {
-      const same = parts.flatMap(({ routes }) =>
-        routes.filter(({ instance }) => instance === route.instance),
-      );
-      return {
-        ...route,
-        inFlight: same.reduce((total, { inFlight }) => total + inFlight, 0),
-        usable: same.every(({ usable }) => usable),
-      };
-    }),
+    routes: table.routes.map((route) => ({
+      ...route,
+      ...(routes.get(route.instance) ?? { inFlight: 0, usable: true }),
+    })),
   };
 }
 

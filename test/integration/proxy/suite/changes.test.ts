@@ -47,7 +47,7 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ open }) => {
       { balance: 'power-of-two' },
       { limits: { head: 32_768, body: 1_000 } },
       { check: { path: '/', interval: 500, timeout: 500, healthy: 1, unhealthy: 2 } },
-      { sticky: { cookie: 'stay' } },
+      { sticky: { cookie: 'stay', pages: 0 } },
     ] satisfies Partial<TrafficPolicy>[]) {
       const { ok } = load.ledger;
       await until('load before the change', () => load.ledger.ok >= ok + 300, 20_000);

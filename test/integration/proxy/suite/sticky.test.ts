@@ -3,7 +3,7 @@ import { startBareLoad } from '../../../support/http/bare-load.ts';
 import { ENGINES, sharedStage } from '../engines.ts';
 import { backend, route } from '../scene.ts';
 
-const traffic = { sticky: { cookie: 'stay' } };
+const traffic = { sticky: { cookie: 'stay', pages: 0 } };
 
 /** A client that keeps one cookie. */
 class Browser {
