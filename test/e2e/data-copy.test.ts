@@ -152,6 +152,7 @@ describe('while clients write all the time', () => {
     ['before it has begun', (running: Running) => done(running) >= 0],
     ['in the midst of it', (running: Running) => done(running) > 0],
     ['near its end', (running: Running) => done(running) > (128 << 20) * 0.8],
+    ['when it is done', (running: Running) => running.said().includes('"copy":')],
   ])('QEMU is killed %s: nothing acknowledged is lost, and no half copy is one', async (_when, moment) => {
     const [before] = [await copies()];
     const [[id = '', pid = 0] = []] = Object.entries(await place.guestPids());
