@@ -36,6 +36,10 @@ import { needTools } from './tools.ts';
 export { probeAccelerators } from './accelerator/verdicts.ts';
 export { inspectRevision } from './inspection.ts';
 
+/** Of so many machines one is not asked at each look how it is: milliseconds for each of them that an answer may be old. */
+const MANY = 10;
+const OLD_MS = 2;
+
 export interface QemuOptions {
   /** state directory; the machines live in `<state>/run/<instance id>/` */
   state: string;
@@ -245,7 +249,8 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     async list() {
       await tidy();
       const ids = await runIds(state);
-      const seen = await Promise.all(ids.map(async (id) => (await find(id))?.observe() ?? null));
+      const old = ids.length < MANY ? 0 : ids.length * OLD_MS;
+      const seen = await Promise.all(ids.map(async (id) => (await find(id))?.observe(old) ?? null));
       return seen.filter((machine): machine is VirtualMachine => machine !== null);
     },
 

@@ -58,6 +58,9 @@ export class Machine {
   /** questions that were not answered promptly and still are open */
   #overdue = new Set<Promise<unknown>>();
   #announced = false;
+  /** what QEMU has said of itself, and when it was asked, by performance.now() */
+  #told = { runState: '', at: Number.NEGATIVE_INFINITY };
+  #changedAt = 0;
   #exit: Exit | null = null;
   /** the last that QEMU said by itself */
   #events: string[] = [];
@@ -113,14 +116,18 @@ export class Machine {
     return this.#endpoint;
   }
 
-  /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
-  async observe(): Promise<VirtualMachine> {
+  /**
+   * The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then).
+   *
+   * @param oldMs QEMU is not asked again that has answered within so many ms and has told of no change since
+   */
+  async observe(oldMs = 0): Promise<VirtualMachine> {
     const { spec } = this;
     if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
     if (existsSync(this.directory.unwoken)) return { ...UNKNOWN, spec, state: 'starting' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
-    const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look());
+    const runState = this.#overdue.size > 0 ? null : await this.#promptly(this.#look(oldMs));
     this.#endpoint ??= await readEndpoint(this.directory);
     return {
       spec,
@@ -200,11 +207,15 @@ export class Machine {
     );
   }
 
-  async #look(): Promise<string | null> {
+  async #look(oldMs: number): Promise<string | null> {
     try {
       const session = await this.connect(2_000);
       const stale = this.#volumesReadAt < this.#volumeChanges;
+      const { runState: last, at } = this.#told;
+      if (!stale && at > this.#changedAt && performance.now() - at < oldMs) return last;
+      const asked = performance.now();
       const [runState] = await Promise.all([queryStatus(session), stale ? this.#readVolumes(session) : null]);
+      this.#told = { runState, at: asked };
       return runState;
     } catch {
       return null;
@@ -251,6 +262,7 @@ export class Machine {
 
   /** Once for all that happens in one turn of the event loop: a guest can cause events by the thousand. */
   #announce(): void {
+    this.#changedAt = performance.now();
     if (this.#announced) return;
     this.#announced = true;
     setImmediate(() => {
