@@ -250,7 +250,8 @@ class Run {
     if (decision.kind !== 'gate') this.#stand(false);
     switch (decision.kind) {
       case 'act':
-        this.#waitingFor = '';
+        // Of a hundred swaps each is waited for: once is enough to be told of it.
+        if (!swaps) this.#waitingFor = '';
         this.#start(decision.actions);
         break;
       case 'wait':
