@@ -39,7 +39,7 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
   const { templates, clock, rollout, tell } = task;
   const target = needTarget(task.target);
   const { image, machine, volumes, checks, number } = target;
-  const several = machine.wake !== undefined && (await missing(target, task)) > 1;
+  const several = async () => (await missing(target, task)) > 1;
   await templates.launch(
     {
       image,

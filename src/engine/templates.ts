@@ -3,7 +3,7 @@ import type { Happening } from '../domain/journal.ts';
 import type { HealthPolicy } from '../domain/policy.ts';
 import { proofs } from '../domain/revision.ts';
 import { report, UnideployError } from '../errors.ts';
-import type { Endpoint, Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
+import type { Copying, Endpoint, Hypervisor, InstanceSpec, VirtualMachine } from '../hypervisor/port.ts';
 import type { Prober } from '../probe/port.ts';
 import type { Monitor } from './monitor.ts';
 
@@ -28,8 +28,8 @@ interface TemplatesParts {
 export interface Launch {
   rollout: number;
   health: HealthPolicy;
-  /** further ones are to be started: it is worth while to make a template */
-  several: boolean;
+  /** whether further ones are to be started: it is worth while to make a template */
+  several: () => Promise<boolean>;
   tell: (happening: Happening) => void;
 }
 
@@ -62,8 +62,8 @@ export class Templates {
     if (this.#broken.get(key) === launch.rollout) return null;
     const making = this.#making.get(key);
     if (making === undefined && isMade) return key;
-    if (making === undefined && !launch.several) return null;
-    return (await (making ?? this.#make(key, spec, launch))) ? key : null;
+    if (making === undefined && !(await launch.several())) return null;
+    return (await (this.#making.get(key) ?? this.#make(key, spec, launch))) ? key : null;
   }
 
   /** Makes it once, whoever asks for it meanwhile. */
@@ -96,12 +96,20 @@ export class Templates {
     const began = clock.now();
     try {
       const copy = { ...spec, launchedAt: began };
-      await hypervisor.launch(copy, {
-        key,
-        wake: ({ endpoint, mac }) => this.#wake(copy, endpoint, mac, launch.health),
-      });
-      const machine = (await hypervisor.list()).find(({ spec: { id } }) => id === spec.id);
-      if (machine === undefined) throw unready(spec.id, 'it is gone');
+      let reached: Endpoint | null = null;
+      const wake: Copying['wake'] = async ({ endpoint, mac }) => {
+        reached = endpoint;
+        await this.#wake(copy, endpoint, mac, launch.health);
+      };
+      await hypervisor.launch(copy, { key, wake });
+      const { volumes } = copy;
+      const machine = {
+        spec: copy,
+        state: 'running',
+        runState: 'running',
+        endpoint: reached,
+        volumes,
+      } as const;
       await this.#verify(machine, launch.health, COPY_ANSWERS_WITHIN);
       launch.tell({ event: 'copied', instance: spec.id, template: key, ms: clock.now() - began });
       return true;

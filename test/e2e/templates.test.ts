@@ -127,7 +127,7 @@ it('templates of revisions that are kept no more are collected', async () => {
     replicas: 3,
     health,
     guest: { ...WAKE, cmdline: 'ud.control=1 last=1' },
-    rollout: { keep: 1 },
+    rollout: { keep: 2 },
   });
   const outcome = await place.cli(['rollout', '--json']);
   const { template } = events(outcome, 'template-made')[0] as unknown as { template: string };

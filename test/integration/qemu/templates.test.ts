@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -100,6 +100,23 @@ describe('a copy', () => {
     hypervisor = here.hypervisor();
     expect(await see(hypervisor, ID)).toMatchObject({ state: 'running', runState: 'running' });
     await answersWith(await endpointOf(hypervisor, ID), '/.unideploy/revision', 'second');
+  });
+
+  test('shares a group with the copies of its template alone', async () => {
+    // Without users of their own all guests are the controller's.
+    if (process.getuid?.() !== 0) return;
+    const statusOf = (id: string) =>
+      readFileSync(`/proc/${readFileSync(runDirectory(here.state, id).pid, 'utf8').trim()}/status`, 'utf8');
+    const groupsOf = (id: string) => /^Groups:[ \t]*(.*)$/m.exec(statusOf(id))?.[1]?.trim();
+    const { gid, mode, uid } = statSync(join(templates(), key, 'ram.img'));
+    expect(groupsOf(ID)).toBe(String(gid));
+    expect(/^Uid:[ \t]*(\d+)/m.exec(statusOf(ID))?.[1]).not.toBe(String(uid));
+    expect(mode & 0o777).toBe(0o460);
+    await hypervisor.launch(spec('site-2-9'));
+    expect(groupsOf('site-2-9')).toBe('');
+    await hypervisor.stop('site-2-9', 0);
+    await hypervisor.remove('site-2-9');
+    expect(existsSync(join(runDirectory(here.state, ID).path, 'ram.img'))).toBe(false);
   });
 
   test('leaves the memory of its template as it was', async () => {
