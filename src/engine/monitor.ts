@@ -43,7 +43,10 @@ export class Monitor {
 
   /** Asks for ever, until `stop`. */
   async run(): Promise<void> {
-    const unsubscribe = this.#hypervisor.onChange(() => this.#wake.raise());
+    // One that is known is asked when its time comes, whatever else its machine tells: of a hundred there is always one that does.
+    const unsubscribe = this.#hypervisor.onChange((id) => {
+      if (!this.#readings.has(id)) this.#wake.raise();
+    });
     while (!this.#stopped) {
       const machines = await this.#hypervisor.list().catch(() => null);
       if (machines) this.#askAll(machines);
