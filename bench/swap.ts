@@ -15,7 +15,7 @@ const GUESTS = Number(process.argv[2] ?? 100);
 /** Guests that are booted, for comparison: a hundred of them would take five minutes, and say the same. */
 const COLD = 4;
 /** Rollouts after the first, each with a swap there and back by the bare script beside it. */
-const WARM = 4;
+const WARM = 3;
 /** How many guests the bare script swaps at once; the quickest counts. */
 const BARE_PARALLEL = [4, 8];
 /** Requests a second, and the connections that they come over. */
@@ -76,7 +76,7 @@ async function measure(place: Workplace) {
   const first = await rollout(place, 1, used);
   const warm: Swap[] = [];
   const bare = new Map<number, Swap[]>(BARE_PARALLEL.map((parallel) => [parallel, []]));
-  let before = await sourceDigests(place);
+  let before: Record<string, string> = {};
   for (let n = 0; n < WARM; n++) {
     before = await sourceDigests(place);
     const old = await volumeOf(place);

@@ -32,7 +32,7 @@ const PROBE_EVERY = 20;
 
 /**
  * The swap by nothing but the QMP commands and the probe: no record, no table, no look at anything else, by the monitor
- * that each guest has for other tools. What it leaves is written down as a controller would have done, after the clock has stopped.
+ * that each guest has for other tools. What a controller has to know of it is written down before the clock starts.
  */
 export class BareScript {
   readonly #state: string;
@@ -56,9 +56,11 @@ export class BareScript {
 
   /** Gives every guest the volume, so many at a time: milliseconds of the whole, and of the slowest guest's own swap. */
   async swap(volume: Volume, parallel: number): Promise<{ ms: number; slowest: number }> {
-    for (const { folder } of this.#guests) {
+    for (const { folder, next, has } of this.#guests) {
       const lent = join(folder, 'artifacts', volume.digest);
       if (!existsSync(lent)) await link(join(this.#state, 'artifacts', volume.digest), lent);
+      const made = [has, { ...volume, number: next }];
+      await writeFile(join(folder, 'attachments.json'), JSON.stringify({ next: next + 1, made }));
     }
     const waiting = [...this.#guests];
     const own: number[] = [];
@@ -71,10 +73,7 @@ export class BareScript {
       }
     };
     await Promise.all(Array.from({ length: parallel }, work));
-    const ms = performance.now() - began;
-    for (const { folder, next, has } of this.#guests)
-      await writeFile(join(folder, 'attachments.json'), JSON.stringify({ next, made: [has] }));
-    return { ms, slowest: Math.max(...own) };
+    return { ms: performance.now() - began, slowest: Math.max(...own) };
   }
 
   close(): void {

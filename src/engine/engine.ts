@@ -231,7 +231,8 @@ class Run {
     if (decision.kind !== 'gate') this.#record.stand(false);
     switch (decision.kind) {
       case 'act':
-        this.#waitingFor = '';
+        // Of a hundred swaps each is waited for: once is enough to be told of it.
+        if (!swaps) this.#waitingFor = '';
         if (!this.#leaving.aborted) this.#performer.start(decision.actions);
         break;
       case 'wait':
