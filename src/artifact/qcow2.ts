@@ -32,9 +32,10 @@ export interface Qcow2Facts {
   snapshots: KeptState[];
 }
 
-/** More of either no image of ours has; one that a guest has made up is not believed. */
+/** More no image of ours has; one that a guest has made up is not believed. */
 const MOST_SNAPSHOTS = 4096;
-const LONGEST_TABLE = 1 << 22;
+/** Bytes of an entry: fixed parts, QEMU's own additions, an id and a name. */
+const LONGEST_ENTRY = 2048;
 
 /**
  * What an image says of its size and of the states within it, also while a guest writes to it: QEMU writes the table of
@@ -48,7 +49,7 @@ export async function qcow2Facts(path: string): Promise<Qcow2Facts | null> {
   const at = Number(header.readBigUInt64BE(64));
   if (count > MOST_SNAPSHOTS || !Number.isSafeInteger(size) || !Number.isSafeInteger(at)) return null;
   if (count === 0) return { size, snapshots: [] };
-  const snapshots = readTable(await bytes(path, at, LONGEST_TABLE), count);
+  const snapshots = readTable(await bytes(path, at, count * LONGEST_ENTRY), count);
   return snapshots && { size, snapshots };
 }
 

@@ -15,8 +15,8 @@ import {
 } from '../domain/rollout.ts';
 import { expectMatch, refusedSnapshot } from '../domain/snapshot.ts';
 import { beforeRevert, type Kept, keepState } from '../engine/data.ts';
-import type { EngineParts } from '../engine/engine.ts';
 import { observe } from '../engine/observe.ts';
+import type { EngineParts } from '../engine/parts.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
 import { type SnapshotCatalogue, unknownSnapshot } from '../snapshots/catalogue.ts';

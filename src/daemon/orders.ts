@@ -2,7 +2,7 @@ import { promotable } from '../domain/gate.ts';
 import type { Happening } from '../domain/journal.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Rollout } from '../domain/rollout.ts';
-import type { EngineParts } from '../engine/engine.ts';
+import type { EngineParts } from '../engine/parts.ts';
 import { UnideployError } from '../errors.ts';
 import type { Store } from '../store/port.ts';
 import { needService, nothingOpen } from './refusals.ts';

@@ -1,5 +1,6 @@
 import type { Rollout } from '../domain/rollout.ts';
-import { type EngineParts, runRollout } from '../engine/engine.ts';
+import { runRollout } from '../engine/engine.ts';
+import type { EngineParts } from '../engine/parts.ts';
 import { isHostTrouble, report } from '../errors.ts';
 import type { Troubles } from './troubles.ts';
 

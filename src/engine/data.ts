@@ -15,8 +15,8 @@ const HOLDS_STILL = 10_000;
 /** How often it is told to go on. */
 const THAWS = 3;
 
-/** Those that change what an instance does by somebody's word. */
-const TOUCHING: readonly RolloutKind[] = ['rollout', 'up', 'rollback', 'restart'];
+/** Those that may bring other code. A restart is what is left where an instance does not even let its state be kept. */
+const CHANGING: readonly RolloutKind[] = ['rollout', 'up', 'rollback'];
 
 /** The name of the state that is kept before a rollout. */
 function beforeRollout(id: number): string {
@@ -34,20 +34,20 @@ export function beforeRevert(id: number): string {
  */
 export async function prepareData(
   parts: Keeping,
-  rollout: Pick<Rollout, 'id' | 'service' | 'kind' | 'revert'>,
+  rollout: Pick<Rollout, 'id' | 'service' | 'kind'>,
   from: Revision | null,
   to: Revision | null,
-): Promise<Happening[]> {
+  note: (happening: Happening) => void,
+): Promise<void> {
   const wanted = new Map([...dataOf(from), ...dataOf(to)].map((volume) => [volume.name, volume]));
-  if (wanted.size === 0 || !TOUCHING.includes(rollout.kind)) return [];
+  if (wanted.size === 0 || !CHANGING.includes(rollout.kind)) return;
   const { service, id } = rollout;
-  const happened: Happening[] = [];
   const there = (await parts.hypervisor.dataVolumes()).filter((volume) => volume.service === service);
   for (const { name: volume, size } of there) {
     const policy = wanted.get(volume);
-    if (policy?.snapshot === 'before-rollout' && !rollout.revert) {
+    if (policy?.snapshot === 'before-rollout') {
       const kept = await keepState(parts, service, policy, beforeRollout(id));
-      happened.push({
+      note({
         event: 'data-kept',
         volume,
         snapshot: kept.snapshot.name,
@@ -59,9 +59,8 @@ export async function prepareData(
     const stays = from !== null && to !== null && difference(from, to) !== 'image';
     if (larger <= size || !stays) continue;
     await parts.hypervisor.growData(service, volume, larger);
-    happened.push({ event: 'data-grown', volume, from: size, to: larger, by: null });
+    note({ event: 'data-grown', volume, from: size, to: larger, by: null });
   }
-  return happened;
 }
 
 /** A state that was kept. */

@@ -1,69 +1,34 @@
-import { type Action, instancesOf } from '../domain/action.ts';
-import type { Clock } from '../domain/clock.ts';
-import { type Gate, type GateState, hookGate, promotable } from '../domain/gate.ts';
-import type { HookFacts, HookPoint } from '../domain/hooks.ts';
+import type { Action } from '../domain/action.ts';
+import { hookGate } from '../domain/gate.ts';
 import type { Evidence, Happening } from '../domain/journal.ts';
 import { obey } from '../domain/obey.ts';
-import type { Swapped } from '../domain/pace.ts';
-import type { StrategyName } from '../domain/policy.ts';
 import type { ObservedInstance, ObservedPool } from '../domain/pool.ts';
 import { dataOf, proofs } from '../domain/revision.ts';
-import {
-  endsAll,
-  goal,
-  overdue,
-  type Rollout,
-  standStill,
-  underWay,
-  type Verdict,
-  verdict,
-} from '../domain/rollout.ts';
+import { endsAll, goal, overdue, type Rollout, underWay, type Verdict, verdict } from '../domain/rollout.ts';
 import type { Decision, Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
-import type { HookRunner } from '../hooks/port.ts';
-import type { Measures, Subject } from '../measure/port.ts';
-import type { Teller } from '../probe/port.ts';
-import type { Happened, Left, RolloutStore } from '../store/port.ts';
-import { analyse } from './analysis.ts';
+import type { Left } from '../store/port.ts';
 import { prepareData } from './data.ts';
 import { findEvidence } from './evidence.ts';
-import { execute, type Task } from './executors.ts';
-import { aborted, type Failure, inVain, nobodyCame, tooLate } from './failures.ts';
-import { Gatekeeper } from './gates.ts';
-import { observe, type Senses } from './observe.ts';
+import { aborted, type Failure, tooLate } from './failures.ts';
+import { Gates } from './gates.ts';
+import { observe } from './observe.ts';
+import type { EngineParts } from './parts.ts';
+import { Performer } from './performer.ts';
+import { RolloutRecord } from './record.ts';
 import { Signal } from './signal.ts';
-import type { Templates } from './templates.ts';
 import { candidatesOf, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
 const OBSERVE_AT_LEAST_EVERY = 250;
-/** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
-const MOST_ATTEMPTS = 5;
 
 /** The longest time, in ms, for which a guest that was swapped in traffic is in the table as of what it served before. */
 const RELABEL_WITHIN = 100;
-
-/** How many instances may go by themselves on the way back: more means that the revision does not live here any more. */
-const MOST_LOST = 5;
 
 const DATA_GATE = 'data';
 
 /** How long the pool may not be seen before that counts as a failure, in ms: a data plane is started again meanwhile. */
 const BLIND_FOR = 10_000;
-
-export interface EngineParts extends Senses {
-  store: RolloutStore;
-  clock: Clock;
-  strategyOf: (name: StrategyName) => Promise<Strategy>;
-  hooks: HookRunner;
-  tell: Teller;
-  measures: Measures;
-  templates: Templates;
-  /** told of every new journal entry, after it was written */
-  onJournal: (rollout: number) => void;
-  /** calls back when somebody has told a rollout something; returns the way to unsubscribe */
-  onOrder: (rollout: number, listener: () => void) => () => void;
-}
 
 /**
  * Moves one open rollout to its end: observe the pool, ask the strategy, perform what it says, observe again.
@@ -84,40 +49,19 @@ export async function runRollout(
   return await new Run(parts, rollout, strategy, leaving).toItsEnd();
 }
 
-/** An action that is about to be performed. */
-interface Begun {
-  action: Action;
-  instances: string[];
-  attempts: number;
-  /** whose failure its own would be */
-  culprit: string | null;
-}
-
 class Run {
   readonly #parts: EngineParts;
   readonly #strategy: Strategy;
-  readonly #acting = new Map<string, Action['kind']>();
-  readonly #attempts = new Map<string, number>();
-  /** instances whose machine has gone by itself, in the present direction */
-  readonly #lost = new Set<string>();
-  readonly #changed = new Signal();
-  readonly #id: number;
   readonly #leaving: AbortSignal;
-  /** while it writes into the journal itself: what comes then is no order */
-  #writing = false;
-  #rollout: Rollout;
-  #gates: Gatekeeper;
+  readonly #changed = new Signal();
+  readonly #record: RolloutRecord;
+  readonly #performer: Performer;
+  #gates: Gates;
   #fronted = false;
   #failure: Failure | null = null;
   #waitingFor = '';
   #evidence: Evidence | null = null;
   #blindSince: number | null = null;
-  /** an action has ended, and the store did not take it */
-  #unrecorded: { error: unknown } | null = null;
-  /** actions that have ended, to be written with what is begun next, or when nothing is */
-  #ended: Happened[] = [];
-  /** in the present direction */
-  #swapped: Swapped[] = [];
   #relabelledAt = Number.NEGATIVE_INFINITY;
   /** it is done, and instances stay that are no part of its goal */
   #leaves = false;
@@ -127,10 +71,15 @@ class Run {
   constructor(parts: EngineParts, rollout: Rollout, strategy: Strategy, leaving: AbortSignal) {
     this.#parts = parts;
     this.#leaving = leaving;
-    this.#id = rollout.id;
-    this.#rollout = rollout;
     this.#strategy = strategy;
-    this.#gates = this.#gatekeeper();
+    this.#record = new RolloutRecord(parts, rollout, leaving);
+    const fail = (error: unknown, instance: string | null) => this.#fail(error, instance);
+    this.#performer = new Performer({ parts, record: this.#record, changed: this.#changed, fail });
+    this.#gates = this.#gatesAhead();
+  }
+
+  get #rollout(): Rollout {
+    return this.#record.rollout;
   }
 
   async toItsEnd(): Promise<Rollout> {
@@ -138,12 +87,16 @@ class Run {
     const wake = () => this.#changed.raise();
     // What an instance does in the course of an action is looked at when the action ends.
     const changed = (id: string) => {
-      if (!this.#acting.has(id)) wake();
+      if (!this.#performer.acting.has(id)) wake();
     };
     const ordered = () => {
-      if (!this.#writing) wake();
+      if (!this.#record.writing) wake();
     };
-    const unsubscribe = [hypervisor.onChange(changed), monitor.onChange(changed), onOrder(this.#id, ordered)];
+    const unsubscribe = [
+      hypervisor.onChange(changed),
+      monitor.onChange(changed),
+      onOrder(this.#rollout.id, ordered),
+    ];
     this.#leaving.addEventListener('abort', wake);
     try {
       while (this.#rollout.state === 'open' && !this.#leaving.aborted) await this.#step();
@@ -152,31 +105,32 @@ class Run {
       this.#leaving.removeEventListener('abort', wake);
       this.#gates.close();
       // Whoever takes it up again finds nothing under way.
-      while (this.#acting.size > 0) await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
+      while (this.#performer.acting.size > 0)
+        await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
       for (const stop of unsubscribe) stop();
     }
   }
 
   async #step(): Promise<void> {
-    if (this.#unrecorded) throw this.#unrecorded.error;
+    this.#performer.expectRecorded();
     this.#hear();
     const { ending, direction, paused } = this.#rollout;
     const now = this.#parts.clock.now();
     if (ending?.how === 'supersede') await this.#giveWay(ending.by);
     else if (this.#failure) await this.#turn(this.#failure);
     else if (ending?.how === 'abort' && direction === 'forward') await this.#turn(aborted(ending.by));
-    else if (paused) this.#stand(true);
+    else if (paused) this.#record.stand(true);
     else {
       const late = overdue(this.#rollout, now);
       if (late) await this.#turn(tooLate(this.#rollout.service, late, this.#waitingFor));
       else await this.#goOn();
     }
-    if (this.#ended.length > 0) this.#write();
+    this.#record.catchUp();
     if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
   }
 
   async #goOn(): Promise<void> {
-    if (this.#rollout.direction === 'forward' && !this.#isPassed(hookGate('pre-rollout'))) return;
+    if (this.#rollout.direction === 'forward' && !this.#gates.isPassed(hookGate('pre-rollout'))) return;
     if (this.#rollout.direction === 'forward' && !(await this.#prepareData())) return;
     if (!this.#fronted) await this.#front();
     const pool = await this.#see();
@@ -198,10 +152,10 @@ class Run {
       revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
     );
     try {
-      const happened = await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null);
-      this.#remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
-      for (const each of happened) this.#journal(each);
-      this.#save();
+      const note = (happening: Happening) => this.#record.note(happening);
+      await prepareData(this.#parts, this.#rollout, before ?? null, after ?? null, note);
+      this.#gates.remember(DATA_GATE, { reachedAt: now, passedAt: now, stuck: null });
+      this.#record.save();
       return true;
     } catch (error) {
       this.#fail(error, null);
@@ -212,18 +166,13 @@ class Run {
 
   /** Obeys what people have told the rollout since the last look. */
   #hear(): void {
-    const orders = this.#parts.store.orders(this.#id, this.#rollout.heard);
-    for (const order of orders) this.#rollout = obey(this.#rollout, order);
+    const orders = this.#parts.store.orders(this.#rollout.id, this.#rollout.heard);
+    for (const order of orders) this.#record.change(obey(this.#rollout, order));
     if (orders.length === 0) return;
     for (const order of orders) {
-      if (order.event === 'ordered' && order.how === 'promote') this.#promote(order.by);
+      if (order.event === 'ordered' && order.how === 'promote') this.#gates.promote(order.by);
     }
-    this.#save();
-  }
-
-  /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
-  #promote(by: string): void {
-    for (const key of promotable(this.#rollout.gates)) this.#pass(key, by);
+    this.#record.save();
   }
 
   async #front(): Promise<void> {
@@ -242,7 +191,7 @@ class Run {
   /** The pool; null while it cannot be seen, which is a failure only when it lasts. */
   async #see(): Promise<ObservedPool | null> {
     try {
-      const pool = await this.#observe(new Map(this.#acting));
+      const pool = await this.#observe(new Map(this.#performer.acting));
       this.#blindSince = null;
       return pool;
     } catch (error) {
@@ -273,26 +222,26 @@ class Run {
 
   async #decide(pool: ObservedPool, now: number): Promise<void> {
     for (const { id, state, acting } of pool.instances) {
-      if (state === 'stopped' && acting === null) this.#lost.add(id);
+      if (state === 'stopped' && acting === null) this.#performer.lost(id);
     }
-    const spare = MOST_LOST - this.#lost.size;
-    const view = viewOf(this.#rollout, this.#parts.store, { spare, swapped: this.#swapped });
+    const view = viewOf(this.#rollout, this.#parts.store, this.#performer);
     const decision = this.#strategy.next(pool, view, now);
     const swaps = onlySwaps(decision);
     if (!swaps) await this.#relabel(pool);
-    if (decision.kind !== 'gate') this.#stand(false);
+    if (decision.kind !== 'gate') this.#record.stand(false);
     switch (decision.kind) {
       case 'act':
-        this.#waitingFor = '';
-        this.#start(decision.actions);
+        // Of a hundred swaps each is waited for: once is enough to be told of it.
+        if (!swaps) this.#waitingFor = '';
+        if (!this.#leaving.aborted) this.#performer.start(decision.actions);
         break;
       case 'wait':
         if (decision.reason !== this.#waitingFor)
-          this.#journal({ event: 'waiting', reason: decision.reason });
+          this.#record.note({ event: 'waiting', reason: decision.reason });
         this.#waitingFor = decision.reason;
         break;
       case 'gate':
-        this.#isPassed(decision.gate);
+        this.#gates.isPassed(decision.gate);
         break;
       case 'fail': {
         const next = `read its console: unideploy logs ${decision.instance}`;
@@ -307,73 +256,11 @@ class Run {
       case 'done':
         this.#leaves = pool.instances.length > goal(this.#rollout).replicas;
         // What has ended is written first: an order may come yet.
-        if (this.#ended.length > 0) this.#changed.raise();
-        else if (this.#acting.size === 0) await this.#finish(null);
+        if (this.#record.isBehind) this.#changed.raise();
+        else if (this.#performer.acting.size === 0) await this.#finish(null);
     }
     if (swaps && now - this.#relabelledAt >= RELABEL_WITHIN) await this.#relabel(pool);
     await this.#release(pool);
-  }
-
-  /** Stands at a gate until it opens; whether it has. */
-  #isPassed(gate: Gate): boolean {
-    const { gates, full, policy } = this.#rollout;
-    const now = this.#parts.clock.now();
-    const state = gates[gate.key];
-    if (state && state.passedAt !== null) return true;
-    if (!state && this.#gates.isTrivial(gate)) {
-      this.#remember(gate.key, { reachedAt: now, passedAt: now, stuck: null });
-      this.#save();
-      this.#changed.raise();
-      return true;
-    }
-    if (!state) {
-      this.#remember(gate.key, { reachedAt: now, passedAt: null, stuck: null });
-      this.#record({
-        event: 'gate-reached',
-        gate: gate.key,
-        promotable: gate.hooks === null,
-        ms: gate.wait,
-      });
-    }
-    this.#stand(true);
-    const reachedAt = state?.reachedAt ?? now;
-    const standing = this.#gates.check(gate, reachedAt);
-    if (standing.kind === 'failed') this.#fail(standing.error, null);
-    else if (standing.kind === 'open' || (full && gate.hooks === null)) return this.#pass(gate.key, null);
-    else if (standing.kind === 'stuck') this.#stick(gate.key, standing.reason);
-    const needsSomebody = gate.wait === null || standing.kind === 'stuck';
-    if (needsSomebody && now - reachedAt > policy.gateTimeout.after) {
-      if (policy.gateTimeout.action === 'promote') return this.#pass(gate.key, null);
-      this.#failure ??= { error: nobodyCame(gate.key, policy.gateTimeout.after).toJSON(), instance: null };
-    }
-    return false;
-  }
-
-  #pass(key: string, by: string | null): true {
-    const now = this.#parts.clock.now();
-    const reachedAt = this.#rollout.gates[key]?.reachedAt ?? now;
-    this.#rollout = { ...standStill(this.#rollout, false, now), progressAt: now };
-    this.#remember(key, { reachedAt, passedAt: now, stuck: null });
-    this.#record({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
-    this.#changed.raise();
-    return true;
-  }
-
-  #stick(key: string, reason: string): void {
-    const state = this.#rollout.gates[key];
-    if (!state || state.stuck !== null) return;
-    this.#remember(key, { ...state, stuck: reason });
-    this.#record({ event: 'gate-stuck', gate: key, reason });
-  }
-
-  #remember(key: string, state: GateState): void {
-    this.#rollout = { ...this.#rollout, gates: { ...this.#rollout.gates, [key]: state } };
-  }
-
-  #stand(still: boolean): void {
-    const before = this.#rollout;
-    this.#rollout = standStill(before, still, this.#parts.clock.now());
-    if (this.#rollout !== before) this.#save();
   }
 
   /** Guests that were swapped, also by an earlier controller, count as of what they serve. */
@@ -388,88 +275,10 @@ class Run {
 
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
   async #release(pool: ObservedPool): Promise<void> {
-    const swapping = [...this.#acting.values()].includes('swapVolume');
+    const swapping = [...this.#performer.acting.values()].includes('swapVolume');
     // Where nobody is in the table they wait for the first one that is.
     const served = pool.instances.some(({ routed }) => routed);
     if (pool.hold && served && !swapping) await this.#parts.routing.hold(this.#rollout.service, false);
-  }
-
-  /** Begins actions and goes on; the end of each wakes the loop. */
-  #start(actions: Action[]): void {
-    if (this.#leaving.aborted) return;
-    const busy = new Set(this.#acting.keys());
-    const begun = actions.flatMap((action) => this.#attempt(action, busy) ?? []);
-    if (begun.length === 0) return;
-    const { revision } = goal(this.#rollout);
-    this.#record(...begun.map(({ action }): Happening => ({ event: 'action-started', action, revision })));
-    // Only now: what could not be recorded does not begin.
-    for (const { action, instances } of begun)
-      for (const instance of instances) this.#acting.set(instance, action.kind);
-    const task = this.#task();
-    const beside = [...this.#acting.values()].filter((kind) => kind === 'swapVolume').length;
-    for (const each of begun) this.#perform(each, task, beside);
-  }
-
-  /** Counts a further attempt at an action, and its instances among the busy ones; null: it is not to begin. */
-  #attempt(action: Action, busy: Set<string>): Begun | null {
-    const instances = instancesOf(action);
-    if (instances.some((instance) => busy.has(instance))) return null;
-    const attempt =
-      action.kind === 'shift'
-        ? `shift to ${JSON.stringify(action.weights)}`
-        : `${action.kind} of ${action.instance}`;
-    const attempts = (this.#attempts.get(attempt) ?? 0) + 1;
-    this.#attempts.set(attempt, attempts);
-    const culprit = action.kind === 'shift' ? null : action.instance;
-    if (attempts > MOST_ATTEMPTS) {
-      this.#fail(inVain(attempt, MOST_ATTEMPTS), culprit);
-      return null;
-    }
-    if (action.kind === 'launch') this.#rollout.launches += 1;
-    for (const instance of instances) busy.add(instance);
-    return { action, instances, attempts, culprit };
-  }
-
-  #perform({ action, instances, attempts, culprit }: Begun, task: Task, beside: number): void {
-    const { clock } = this.#parts;
-    const began = clock.now();
-    const succeeded = () => {
-      const at = clock.now();
-      this.#rollout = { ...this.#rollout, progressAt: at };
-      this.#ended.push({ at, happening: { event: 'action-finished', action, ms: at - began } });
-      if (action.kind === 'swapVolume' && task.rollout.direction === this.#rollout.direction)
-        this.#swapped.push({ beside, ms: at - began });
-    };
-    const failed = async (error: unknown) => {
-      this.#journal({ event: 'action-failed', action, ms: clock.now() - began, error: report(error) });
-      if (task.rollout.direction !== this.#rollout.direction) return;
-      if (attempts < MOST_ATTEMPTS && (await this.#isBearable(action))) return;
-      this.#fail(error, culprit);
-    };
-    void execute(action, task)
-      .then(succeeded, failed)
-      .catch((error: unknown) => {
-        this.#unrecorded ??= { error };
-      })
-      .finally(() => {
-        for (const instance of instances) this.#acting.delete(instance);
-        this.#changed.raise();
-      });
-  }
-
-  /**
-   * Whether the strategy may decide anew after an action that failed. On the way back there is nothing better to go to: an
-   * instance that does not answer may do so later, and one that has gone is replaced by another.
-   */
-  async #isBearable(action: Action): Promise<boolean> {
-    if (this.#rollout.direction === 'forward') return false;
-    if (action.kind === 'shift' || action.kind === 'admit') return true;
-    const { instance } = action;
-    const machines = await this.#parts.hypervisor.list().catch(() => null);
-    const machine = machines?.find(({ spec }) => spec.id === instance);
-    if (machines === null || machine?.state === 'running') return false;
-    this.#lost.add(instance);
-    return this.#lost.size <= MOST_LOST;
   }
 
   #fail(error: unknown, instance: string | null): void {
@@ -485,7 +294,7 @@ class Run {
     const { error, instance } = failure;
     const { direction, kind } = this.#rollout;
     const isOver = direction === 'back' || kind === 'rollback';
-    this.#failure = isOver && this.#acting.size > 0 ? failure : null;
+    this.#failure = isOver && this.#performer.acting.size > 0 ? failure : null;
     if (this.#failure) return;
     const evidenceOf = async () => (instance === null ? null : await findEvidence(this.#parts, instance));
     if (isOver) return await this.#finish(error, await evidenceOf());
@@ -494,28 +303,20 @@ class Run {
     this.#failure = failure;
     this.#evidence = await evidenceOf();
     this.#failure = null;
-    this.#attempts.clear();
-    this.#lost.clear();
-    this.#swapped = [];
-    const now = this.#parts.clock.now();
-    this.#rollout = { ...this.#rollout, ...underWay(now), direction: 'back', reason: error };
-    this.#gates = this.#gatekeeper();
+    this.#performer.turn();
+    this.#record.change({ ...underWay(this.#parts.clock.now()), direction: 'back', reason: error });
+    this.#gates = this.#gatesAhead();
     this.#fronted = false;
     const to = this.#rollout.from.revision;
-    this.#record({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
-    this.#onRollback = this.#tell('on-rollback');
+    this.#record.write({ event: 'rollback-started', to, reason: error, evidence: this.#evidence });
+    this.#onRollback = this.#gates.tell('on-rollback');
     this.#changed.raise();
-  }
-
-  /** Runs hooks that change no verdict: how they went is in the journal. */
-  async #tell(point: HookPoint): Promise<void> {
-    await this.#gates.run(point).catch(() => {});
   }
 
   /** Leaves the pool as it is to the rollout that takes over, once nothing is under way in it any more. */
   async #giveWay(by: string): Promise<void> {
     this.#gates.close();
-    if (this.#acting.size > 0) return;
+    if (this.#performer.acting.size > 0) return;
     const error = new UnideployError(
       'UD_SUPERSEDED',
       `a newer rollout, started by ${by}, took over`,
@@ -531,29 +332,20 @@ class Run {
     const { service, policy, direction } = this.#rollout;
     if (!stuck)
       await (revision === null ? routing.remove(service, policy.drain) : routing.preview(service, null));
-    if (direction === 'forward') await this.#tell('post-rollout');
+    if (direction === 'forward') await this.#gates.tell('post-rollout');
     await this.#onRollback;
     this.#close(stuck ? 'failed' : verdict(this.#rollout), stuck ?? this.#rollout.reason, evidence);
     if (revision === null && !stuck && !this.#leaving.aborted) store.removeService(service);
   }
 
   #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
-    if (this.#leaving.aborted) return;
-    if (this.#ended.length > 0) this.#write();
-    const { store, clock } = this.#parts;
-    const endedAt = clock.now();
-    const target = targetOf(this.#rollout, store);
-    this.#rollout = { ...standStill(this.#rollout, false, endedAt), state: ended, reason, endedAt };
-    const happening: Happening = {
-      event: 'rollout-finished',
-      verdict: ended,
-      reason,
-      ms: endedAt - this.#rollout.startedAt,
-      evidence,
-      verified: ended !== 'failed' && (target === null || proofs(target).length > 0),
-    };
-    store.closeRollout(this.#rollout, happening, this.#left(ended));
-    this.#parts.onJournal(this.#id);
+    const target = targetOf(this.#rollout, this.#parts.store);
+    const verified = ended !== 'failed' && (target === null || proofs(target).length > 0);
+    this.#record.close(
+      { state: ended, reason },
+      (ms) => ({ event: 'rollout-finished', verdict: ended, reason, ms, evidence, verified }),
+      this.#left(ended),
+    );
   }
 
   /** A way back that failed, or another rollout that takes over: every instance is left as it is. */
@@ -562,84 +354,9 @@ class Run {
     return this.#leaves ? 'warm' : 'nothing';
   }
 
-  #gatekeeper(): Gatekeeper {
-    const { clock, hooks, measures } = this.#parts;
-    const journal = (happening: Happening) => this.#journal(happening);
-    return new Gatekeeper(
-      {
-        hooks,
-        analyse: async (policy, told, signal) =>
-          await analyse({ measures, clock }, policy, this.#subject(), told, signal),
-        facts: async (point) => await this.#facts(point),
-        onHook: (finished) => journal({ event: 'hook-finished', ...finished }),
-        onMeasured: (measured) => journal({ event: 'measured', measured }),
-        onChange: () => this.#changed.raise(),
-        now: () => clock.now(),
-      },
-      this.#rollout.policy,
-    );
-  }
-
-  #subject(): Subject {
-    const { service, id, from, to } = this.#rollout;
-    return { service, rollout: id, revision: to.revision ?? 0, stable: from.revision };
-  }
-
-  async #facts(point: HookPoint): Promise<HookFacts> {
-    const { service, id, from, to, performer, reason } = this.#rollout;
-    const machines = await this.#parts.hypervisor.list();
-    const instances = machines
-      .filter(({ spec }) => spec.service === service && spec.revision === to.revision)
-      .map(({ spec }) => spec.id);
-    return {
-      point,
-      service,
-      rollout: id,
-      from: from.revision,
-      to: to.revision,
-      instances,
-      performer,
-      reason: point === 'on-rollback' ? (reason?.message ?? null) : null,
-    };
-  }
-
-  #task(): Task {
-    const { store } = this.#parts;
-    const volumes = candidatesOf(this.#rollout, store).flatMap((revision) => revision.volumes);
-    const target = targetOf(this.#rollout, store);
-    const note = (happening: Happening) => this.#journal(happening);
-    return { ...this.#parts, rollout: this.#rollout, target, volumes, note };
-  }
-
-  #save(): void {
-    if (!this.#leaving.aborted) this.#parts.store.updateRollout(this.#rollout);
-  }
-
-  /** The rollout as it is from now on, and why. */
-  #record(...happenings: Happening[]): void {
-    const at = this.#parts.clock.now();
-    this.#write(happenings.map((happening) => ({ at, happening })));
-  }
-
-  /** Writes what has ended, and this: with one transaction, for each waits for the disk. */
-  #write(happened: Happened[] = []): void {
-    if (this.#leaving.aborted) return;
-    this.#parts.store.record(this.#rollout, [...this.#ended, ...happened]);
-    this.#ended = [];
-    this.#written();
-  }
-
-  #journal(happening: Happening): void {
-    if (this.#leaving.aborted) return;
-    if (this.#ended.length > 0) this.#write();
-    this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
-    this.#written();
-  }
-
-  #written(): void {
-    this.#writing = true;
-    this.#parts.onJournal(this.#id);
-    this.#writing = false;
+  #gatesAhead(): Gates {
+    const fail = (error: UnideployError) => this.#fail(error, null);
+    return new Gates({ parts: this.#parts, record: this.#record, changed: this.#changed, fail });
   }
 }
 

@@ -1,149 +1,139 @@
-import type { AnalysisPolicy, Conclusion, Measured } from '../domain/analysis.ts';
-import type { Gate } from '../domain/gate.ts';
-import { type Hook, type HookFacts, type HookPoint, nameOf } from '../domain/hooks.ts';
-import type { RolloutPolicy } from '../domain/policy.ts';
-import { type ErrorReport, report, UnideployError } from '../errors.ts';
-import type { HookRunner } from '../hooks/port.ts';
+import { type Gate, type GateState, promotable } from '../domain/gate.ts';
+import type { HookFacts, HookPoint } from '../domain/hooks.ts';
+import { standStill } from '../domain/rollout.ts';
+import type { UnideployError } from '../errors.ts';
+import type { Subject } from '../measure/port.ts';
+import { analyse } from './analysis.ts';
+import { nobodyCame } from './failures.ts';
+import { Gatekeeper } from './gatekeeper.ts';
+import type { EngineParts } from './parts.ts';
+import type { RolloutRecord } from './record.ts';
+import type { Signal } from './signal.ts';
 
-/** What keeps a gate shut besides time. */
-export interface Keeper {
-  hooks: HookRunner;
-  /** judges the new revision; its signal ends it early */
-  analyse(
-    policy: AnalysisPolicy,
-    told: (measured: Measured) => void,
-    signal: AbortSignal,
-  ): Promise<Conclusion>;
-  facts(point: HookPoint): Promise<HookFacts>;
-  onHook(finished: { point: HookPoint; hook: string; ms: number; error: ErrorReport | null }): void;
-  onMeasured(measured: Measured): void;
-  /** something has ended that a gate was waiting for */
-  onChange(): void;
-  now(): number;
+interface GatesParts {
+  parts: EngineParts;
+  record: RolloutRecord;
+  changed: Signal;
+  fail: (error: UnideployError) => void;
 }
 
-/** What a gate comes to at a moment. */
-export type Standing =
-  | { kind: 'shut' }
-  /** it does not open by itself any more */
-  | { kind: 'stuck'; reason: string }
-  | { kind: 'open' }
-  | { kind: 'failed'; error: UnideployError };
+/** The gates of one rollout in one direction: it stands at them, and writes down when it has come to each and passed it. */
+export class Gates {
+  readonly #parts: EngineParts;
+  readonly #record: RolloutRecord;
+  readonly #changed: Signal;
+  readonly #fail: (error: UnideployError) => void;
+  readonly #keeper: Gatekeeper;
 
-/** What is under way at one gate. */
-interface Work {
-  hooks: 'under way' | 'done' | UnideployError;
-  analysis: 'under way' | Conclusion | UnideployError;
-}
-
-/** Does what the gates of one rollout ask for, each once. What a controller that died has begun is begun again. */
-export class Gatekeeper {
-  readonly #keeper: Keeper;
-  readonly #policy: RolloutPolicy;
-  readonly #works = new Map<string, Work>();
-  readonly #end = new AbortController();
-
-  constructor(keeper: Keeper, policy: RolloutPolicy) {
-    this.#keeper = keeper;
-    this.#policy = policy;
+  constructor({ parts, record, changed, fail }: GatesParts) {
+    this.#parts = parts;
+    this.#record = record;
+    this.#changed = changed;
+    this.#fail = fail;
+    const { clock, hooks, measures } = parts;
+    this.#keeper = new Gatekeeper(
+      {
+        hooks,
+        analyse: async (policy, told, signal) =>
+          await analyse({ measures, clock }, policy, this.#subject(), told, signal),
+        facts: async (point) => await this.#facts(point),
+        onHook: (finished) => record.note({ event: 'hook-finished', ...finished }),
+        onMeasured: (measured) => record.note({ event: 'measured', measured }),
+        onChange: () => changed.raise(),
+        now: () => clock.now(),
+      },
+      record.rollout.policy,
+    );
   }
 
-  /** Whether the gate keeps nobody up: it can be passed without a word. */
-  isTrivial(gate: Gate): boolean {
-    return gate.wait === 0 && this.#hooksOf(gate).length === 0 && this.#analysisOf(gate) === null;
-  }
-
-  /** @param reachedAt epoch milliseconds */
-  check(gate: Gate, reachedAt: number): Standing {
-    const { hooks, analysis } = this.#workAt(gate);
-    if (hooks instanceof UnideployError) return { kind: 'failed', error: hooks };
-    if (analysis instanceof UnideployError) return { kind: 'failed', error: analysis };
-    if (hooks === 'under way') return { kind: 'shut' };
-    const waits = gate.wait === null || this.#keeper.now() - reachedAt < gate.wait;
-    if (analysis === 'under way') return { kind: 'shut' };
-    if (analysis.outcome === 'failed') return { kind: 'failed', error: worse(analysis) };
-    if (analysis.outcome === 'inconclusive') return { kind: 'stuck', reason: analysis.reason };
-    return { kind: waits ? 'shut' : 'open' };
-  }
-
-  /** Runs the hooks of a point, one after the other, to the first that fails. */
-  async run(point: HookPoint, signal: AbortSignal = this.#end.signal): Promise<void> {
-    const facts = await this.#keeper.facts(point);
-    for (const hook of this.#policy.hooks[point]) await this.#runOne(hook, facts, signal);
-  }
-
-  /** Ends what is under way. */
+  /** Ends what is under way at them. */
   close(): void {
-    this.#end.abort();
+    this.#keeper.close();
   }
 
-  #workAt(gate: Gate): Work {
-    const known = this.#works.get(gate.key);
-    if (known) return known;
-    const work: Work = { hooks: 'under way', analysis: 'under way' };
-    this.#works.set(gate.key, work);
-    void this.#doWork(gate, work);
-    return work;
+  /** Runs hooks that change no verdict: how they went is in the journal. */
+  async tell(point: HookPoint): Promise<void> {
+    await this.#keeper.run(point).catch(() => {});
   }
 
-  async #doWork(gate: Gate, work: Work): Promise<void> {
-    try {
-      if (gate.hooks && this.#hooksOf(gate).length > 0) await this.run(gate.hooks);
-      work.hooks = 'done';
-    } catch (error) {
-      work.hooks = toError(error);
+  /** Stands at a gate until it opens; whether it has. */
+  isPassed(gate: Gate): boolean {
+    const { gates, full, policy } = this.#record.rollout;
+    const now = this.#parts.clock.now();
+    const state = gates[gate.key];
+    if (state && state.passedAt !== null) return true;
+    if (!state && this.#keeper.isTrivial(gate)) {
+      this.remember(gate.key, { reachedAt: now, passedAt: now, stuck: null });
+      this.#record.save();
+      this.#changed.raise();
+      return true;
     }
-    this.#keeper.onChange();
-    if (work.hooks !== 'done') return;
-    const analysis = this.#analysisOf(gate);
-    try {
-      work.analysis = analysis
-        ? await this.#keeper.analyse(
-            analysis,
-            (measured) => this.#keeper.onMeasured(measured),
-            this.#end.signal,
-          )
-        : PASSED;
-    } catch (error) {
-      work.analysis = toError(error);
+    if (!state) {
+      this.remember(gate.key, { reachedAt: now, passedAt: null, stuck: null });
+      const promotable = gate.hooks === null;
+      this.#record.write({ event: 'gate-reached', gate: gate.key, promotable, ms: gate.wait });
     }
-    this.#keeper.onChange();
-  }
-
-  async #runOne(hook: Hook, facts: HookFacts, signal: AbortSignal): Promise<void> {
-    const began = this.#keeper.now();
-    const finished = (error: ErrorReport | null) =>
-      this.#keeper.onHook({ point: facts.point, hook: nameOf(hook), ms: this.#keeper.now() - began, error });
-    try {
-      await this.#keeper.hooks.run(hook, facts, signal);
-      finished(null);
-    } catch (error) {
-      finished(report(error));
-      throw error;
+    this.#record.stand(true);
+    const reachedAt = state?.reachedAt ?? now;
+    const standing = this.#keeper.check(gate, reachedAt);
+    if (standing.kind === 'failed') this.#fail(standing.error);
+    else if (standing.kind === 'open' || (full && gate.hooks === null)) return this.#pass(gate.key, null);
+    else if (standing.kind === 'stuck') this.#stick(gate.key, standing.reason);
+    const needsSomebody = gate.wait === null || standing.kind === 'stuck';
+    if (needsSomebody && now - reachedAt > policy.gateTimeout.after) {
+      if (policy.gateTimeout.action === 'promote') return this.#pass(gate.key, null);
+      this.#fail(nobodyCame(gate.key, policy.gateTimeout.after));
     }
+    return false;
   }
 
-  #hooksOf(gate: Gate): Hook[] {
-    return gate.hooks === null ? [] : this.#policy.hooks[gate.hooks];
+  /** Opens the gate that the rollout stands at, unless hooks keep it shut: nobody goes past those. */
+  promote(by: string): void {
+    for (const key of promotable(this.#record.rollout.gates)) this.#pass(key, by);
   }
 
-  #analysisOf(gate: Gate): AnalysisPolicy | null {
-    return gate.analysed ? this.#policy.analysis : null;
+  remember(key: string, state: GateState): void {
+    this.#record.change({ gates: { ...this.#record.rollout.gates, [key]: state } });
   }
-}
 
-const PASSED: Conclusion = { outcome: 'passed', reason: '' };
+  #pass(key: string, by: string | null): true {
+    const now = this.#parts.clock.now();
+    const { rollout } = this.#record;
+    const reachedAt = rollout.gates[key]?.reachedAt ?? now;
+    this.#record.change({ ...standStill(rollout, false, now), progressAt: now });
+    this.remember(key, { reachedAt, passedAt: now, stuck: null });
+    this.#record.write({ event: 'gate-passed', gate: key, by, ms: now - reachedAt });
+    this.#changed.raise();
+    return true;
+  }
 
-function worse({ reason }: Conclusion): UnideployError {
-  return new UnideployError(
-    'UD_ANALYSIS_FAILED',
-    `the new revision is worse than it may be: ${reason}`,
-    'look at its answers and its console, mend it, and roll out again',
-  );
-}
+  #stick(key: string, reason: string): void {
+    const state = this.#record.rollout.gates[key];
+    if (!state || state.stuck !== null) return;
+    this.remember(key, { ...state, stuck: reason });
+    this.#record.write({ event: 'gate-stuck', gate: key, reason });
+  }
 
-function toError(error: unknown): UnideployError {
-  if (error instanceof UnideployError) return error;
-  const { code, message, next } = report(error);
-  return new UnideployError(code, message, next, { cause: error });
+  #subject(): Subject {
+    const { service, id, from, to } = this.#record.rollout;
+    return { service, rollout: id, revision: to.revision ?? 0, stable: from.revision };
+  }
+
+  async #facts(point: HookPoint): Promise<HookFacts> {
+    const { service, id, from, to, performer, reason } = this.#record.rollout;
+    const machines = await this.#parts.hypervisor.list();
+    const instances = machines
+      .filter(({ spec }) => spec.service === service && spec.revision === to.revision)
+      .map(({ spec }) => spec.id);
+    return {
+      point,
+      service,
+      rollout: id,
+      from: from.revision,
+      to: to.revision,
+      instances,
+      performer,
+      reason: point === 'on-rollback' ? (reason?.message ?? null) : null,
+    };
+  }
 }

@@ -39,7 +39,7 @@ afterAll(async () => {
 
 async function copy(...args: string[]): Promise<DataCopy> {
   const { exitCode, last, stderr } = await place.cli(['volume', 'copy', 'journal', '--json', ...args]);
-  expect({ exitCode, stderr, last }).toMatchObject({ exitCode: 0, stderr: '' });
+  expect({ exitCode, stderr, error: last.error }).toEqual({ exitCode: 0, stderr: '', error: undefined });
   return (last as unknown as { copy: DataCopy }).copy;
 }
 
@@ -152,6 +152,7 @@ describe('while clients write all the time', () => {
     ['before it has begun', (running: Running) => done(running) >= 0],
     ['in the midst of it', (running: Running) => done(running) > 0],
     ['near its end', (running: Running) => done(running) > (128 << 20) * 0.8],
+    ['when it is done', (running: Running) => running.said().includes('"copy":')],
   ])('QEMU is killed %s: nothing acknowledged is lost, and no half copy is one', async (_when, moment) => {
     const [before] = [await copies()];
     const [[id = '', pid = 0] = []] = Object.entries(await place.guestPids());
@@ -175,8 +176,6 @@ describe('while clients write all the time', () => {
       120_000,
       100,
     );
-    const lines = await journal(door);
-    expect(missing(lines, [...writing.acknowledged]).length).toBeLessThanOrEqual(4);
     const acknowledged = [...writing.acknowledged];
     expect(missing(await journal(door), acknowledged)).toEqual([]);
     // Read while the next one has it open: what leaked was given back before.

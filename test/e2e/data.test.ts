@@ -115,6 +115,27 @@ describe('a disk under constant acknowledged writes', () => {
     const outcome = await place.cli(['volume', 'grow', 'journal', '64M']);
     expect(outcome).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('never shrinks') });
   });
+
+  it('grows with the config, and does not shrink with it', async () => {
+    const sized = (size: string) => ({
+      replicas: 1,
+      data: [{ ...DATA[0], size }],
+      guest: { memory: '100M' },
+    });
+    await place.configure(sized('64M'));
+    expect(await place.cli(['rollout'])).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('never shrinks'),
+    });
+    const before = serving(await place.status()).map((line) => line.split(' ')[0]);
+    await place.configure(sized('112M'));
+    const outcome = await place.cli(['rollout']);
+    expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(outcome.stdout).toContain('data volume journal has grown');
+    const { data = [], ...status } = await place.status();
+    expect(data[0]?.size).toBe(112 << 20);
+    expect(serving({ ...status, data }).map((line) => line.split(' ')[0])).toEqual(before);
+  });
 });
 
 describe('QEMU killed in the midst of writes', () => {
@@ -176,7 +197,7 @@ describe('a service that is taken down', () => {
     await place.serve();
     const told = await place.cli(['volume', 'ls']);
     expect(told.stdout).toMatch(/journal +\S+ MB +\S+ MB +nobody/);
-    await place.configure({ replicas: 1, data: [{ ...DATA[0], size: '96M' }] });
+    await place.configure({ replicas: 1, data: [{ ...DATA[0], size: '112M' }] });
     expect(await place.cli(['up'])).toMatchObject({ exitCode: 0 });
     expect(await logOf(await address())).toEqual(log);
 

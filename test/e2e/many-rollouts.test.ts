@@ -111,8 +111,8 @@ function changesSince(before: ReadonlyMap<string, string>): string[] {
     .sort();
 }
 
-/** The folder of the artifacts itself, whose names are looked at one by one; the lease, the clock, logs, SQLite's own files. */
-const AT_WORK = /^(artifacts|lease(\/.*)?|clock.*|.*\.log|state\.db-(wal|shm))$/;
+/** The folder of the artifacts itself, whose names are looked at one by one; the lease, the clock, logs, the database and its copy. */
+const AT_WORK = /^(artifacts|lease(\/.*)?|clock.*|.*\.log|state\.db([.-].*)?)$/;
 
 function besideArtifacts(): number {
   return bytesIn(place.state) - bytesIn(join(place.state, 'artifacts')) - walBytes();

@@ -41,7 +41,8 @@ describe('behind HAProxy', () => {
 
 async function serve(replicas: number, proxy: string, publishFirst: () => Promise<void>): Promise<void> {
   place = await openWorkplace('php');
-  await place.configure({ replicas, proxy: { sticky: true } });
+  // Longer than usual: guests, browser and load share a small machine here.
+  await place.configure({ replicas, proxy: { sticky: { pages: '5s' } } });
   await publishFirst();
   expect(await place.cli(['up', '--proxy', proxy])).toMatchObject({ exitCode: 0, stderr: '' });
 }

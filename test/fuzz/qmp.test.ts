@@ -141,7 +141,7 @@ describe('a monitor', () => {
     await mkdir(directory.path, { recursive: true });
     const [old, fresh] = [revision(1), revision(2, { code: 'y' })].map(({ volumes }) => volumes[0]);
     if (!old || !fresh) throw new Error('a revision has a volume');
-    const changes = fc.constantFrom<(board: Plugboard) => Promise<void>>(
+    const changes = fc.constantFrom<(board: Plugboard) => Promise<unknown>>(
       (board) => attach(board, fresh),
       (board) => detach(board, old),
       (board) => replace(board, old, fresh),

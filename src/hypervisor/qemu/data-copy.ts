@@ -276,7 +276,11 @@ async function makeTarget(
   await mkdir(join(target.folder, FOLDER), { recursive: true, mode: 0o711 });
   await rm(path, { force: true });
   await (await open(path, 'wx', 0o600)).close();
-  if (base !== null) await copyFile(base, path, constants.COPYFILE_FICLONE);
+  if (base !== null) {
+    await copyFile(base, path, constants.COPYFILE_FICLONE);
+    // A copy that is kept can only be read, and its clone would be, too.
+    await chmod(path, 0o600);
+  }
   await ownBy(path, target.user);
   if (base === null) return await createDisk(target);
   if (((await qcow2Facts(path))?.size ?? target.size) < target.size) await growDisk(target);

@@ -33,34 +33,40 @@ export interface Plugboard {
   unplugMs: number;
 }
 
-/** Puts a volume beside those that are there; a volume that is there already is left alone. Throws UD_VOLUME_ATTACH. */
-export async function attach(board: Plugboard, volume: CodeVolume): Promise<void> {
-  const present = await attachedVolumes(board);
-  if (present.some((attached) => isSame(attached, volume))) return;
-  await removeIdleNodes(board, present);
+/**
+ * Puts a volume beside those that are there; a volume that is there already is left alone. Returns what is attached then.
+ * Throws UD_VOLUME_ATTACH.
+ */
+export async function attach(board: Plugboard, volume: CodeVolume): Promise<Attachment[]> {
+  const [present, nodes] = await Promise.all([attachedVolumes(board), queryNodes(board.session)]);
+  if (present.some((attached) => isSame(attached, volume))) return present;
+  await removeIdleNodes(board, present, nodes);
   const place = await freePlace(board, volume);
-  await plug(board, await open(board, volume, present), place);
+  const attachment = await open(board, volume, present);
+  await plug(board, attachment, place);
+  return [...present, attachment];
 }
 
 /**
  * Asks the guest to let go of a volume and takes it away once it has. Throws UD_VOLUME_UNPLUG when the guest refuses
- * or stays silent; it keeps the volume then, and asking again is fine.
+ * or stays silent; it keeps the volume then, and asking again is fine. Returns what is attached then.
  */
-export async function detach(board: Plugboard, volume: AttachedVolume): Promise<void> {
+export async function detach(board: Plugboard, volume: AttachedVolume): Promise<Attachment[]> {
   const present = await attachedVolumes(board);
   for (const attachment of present.filter((attached) => isSame(attached, volume))) {
     const leaving = await requestUnplug(board, attachment);
     await leaving.done();
   }
-  await tidy(board);
+  return await tidy(board);
 }
 
 /**
  * Takes one volume out and puts the other in, back to back: the file is opened first, and the guest's answer is
  * awaited last. Throws UD_VOLUME_ATTACH or UD_VOLUME_UNPLUG; after the latter the new volume stays, since the request
- * to remove the old one cannot be taken back: a guest that wakes up later must not be left with none.
+ * to remove the old one cannot be taken back: a guest that wakes up later must not be left with none. Returns what is
+ * attached then.
  */
-export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVolume): Promise<void> {
+export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVolume): Promise<Attachment[]> {
   const present = await attachedVolumes(board);
   const old = present.filter((attached) => isSame(attached, from) && !isSame(attached, to));
   const isThere = present.some((attached) => isSame(attached, to));
@@ -70,7 +76,7 @@ export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVo
   for (const each of old) leaving.push(await requestUnplug(board, each));
   if (opened !== null) await plug(board, opened.attachment, opened.place);
   for (const each of leaving) await each.done();
-  await tidy(board);
+  return await tidy(board);
 }
 
 /** What QEMU itself says is attached, oldest first. The run directory only adds the whole digests. */
@@ -177,16 +183,17 @@ async function closeNode(board: Plugboard, node: string, end: number): Promise<v
   }
 }
 
-async function tidy(board: Plugboard): Promise<void> {
-  const present = await attachedVolumes(board);
-  await removeIdleNodes(board, present);
+async function tidy(board: Plugboard): Promise<Attachment[]> {
+  const [present, nodes] = await Promise.all([attachedVolumes(board), queryNodes(board.session)]);
+  await removeIdleNodes(board, present, nodes);
   await board.takeBack(present.map(({ digest }) => digest));
+  return present;
 }
 
 /** Closes files that no device shows: what is left when a controller died between two steps. */
-async function removeIdleNodes(board: Plugboard, present: Attachment[]): Promise<void> {
+async function removeIdleNodes(board: Plugboard, present: Attachment[], nodes: string[]): Promise<void> {
   const used = new Set(present.map(nodeOf));
-  for (const node of await queryNodes(board.session)) {
+  for (const node of nodes) {
     // One still in use belongs to a device on its way out: the next change finds it again.
     if (isVolumeNode(node) && !used.has(node)) await blockdevDel(board.session, node).catch(() => {});
   }

@@ -7,7 +7,7 @@ import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
 import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
-import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
+import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
@@ -238,13 +238,14 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
 
   /** One change at a time for each machine; other machines go on. */
-  async function change(id: string, act: (board: Plugboard) => Promise<void>): Promise<void> {
+  async function change(id: string, act: (board: Plugboard) => Promise<AttachedVolume[]>): Promise<void> {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
       const { spec, directory, expectCommand } = machine;
+      let now: AttachedVolume[] | undefined;
       try {
-        await act({
+        now = await act({
           ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
@@ -252,7 +253,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       } catch (error) {
         throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
-        machine.volumesChanged();
+        machine.volumesChanged(now);
       }
     });
   }

@@ -166,9 +166,16 @@ export class Machine {
     return await guestMemory(session);
   }
 
-  volumesChanged(): void {
+  /** @param now what is attached after a change; left out: it is not known, and QEMU is to be asked */
+  volumesChanged(now?: AttachedVolume[]): void {
     this.#volumeChanges += 1;
+    if (now) this.#setVolumes(now, this.#volumeChanges);
     this.#announce();
+  }
+
+  #setVolumes(volumes: AttachedVolume[], readAt: number): void {
+    this.#volumesReadAt = readAt;
+    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
   }
 
   /** Ends the session; the machine goes on. */
@@ -248,8 +255,7 @@ export class Machine {
     const asked = this.#volumeChanges;
     const volumes = await attachedVolumes({ session, directory: this.directory });
     if (asked < this.#volumesReadAt) return;
-    this.#volumesReadAt = asked;
-    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
+    this.#setVolumes(volumes, asked);
   }
 
   async #promptly<T>(question: Promise<T>): Promise<T | null> {
@@ -266,12 +272,12 @@ export class Machine {
 
   #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
-    this.#toldAt = performance.now();
+    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
+    else this.#toldAt = performance.now();
     if (TELLING.has(name)) {
       const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
       this.#events = [...this.#events, word].slice(-KEPT_EVENTS);
     }
-    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
     this.#announce();
   }
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Progress } from '../../../src/domain/progress.ts';
@@ -53,6 +53,8 @@ async function copied(
     ...order,
     last,
   });
+  // As those that are kept.
+  await chmod(imageOf(id), 0o400);
   lastOf.set(volume, id);
   return { ...made, id };
 }
@@ -241,10 +243,25 @@ test('a disk that no instance has is copied, too; the next live one is made of t
   expect((await heldBy(imageOf(next.id))).lines).toEqual(lines);
 });
 
-test('after a disk has become what it was, the next copy is whole', async () => {
-  const last = String(number);
-  await hypervisor.snapshotData('site', 'journal', 'by-hand', 3);
+test('an instance that is to have the disk waits for no copy of it', async () => {
   await hypervisor.stop('site-3-1', 20_000);
+  let begun = () => {};
+  const underWay = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  const slow = copied({ rate: SLOW, report: ({ done }) => done > 0 && begun() });
+  slow.catch(() => {});
+  await underWay;
+  const endpoint = await launched('site-3-2');
+  await expect(slow).rejects.toMatchObject({ code: 'UD_COPY_FAILED' });
+  await append(endpoint, 'goes on');
+  expect(await readdir(join(here.state, 'data', 'site', 'journal'))).toEqual(['disk.qcow2', 'volume.json']);
+});
+
+test('after a disk has become what it was, the next copy is whole', async () => {
+  const last = lastOf.get('journal') ?? '';
+  await hypervisor.snapshotData('site', 'journal', 'by-hand', 3);
+  await hypervisor.stop('site-3-2', 20_000);
   await hypervisor.revertData('site', 'journal', 'by-hand', 'before-revert-1');
   await launched('site-4-1');
   const made = await copied({ base: { id: last, file: imageOf(last) } });

@@ -100,6 +100,8 @@ describe('one machine from launch to removal', () => {
   test('a QEMU that is stopped by a signal looks unknown, keeps nobody waiting, and comes back', async () => {
     const pid = Number(await readFile(runDirectory(here.state, ID).pid, 'utf8'));
     process.kill(pid, 'SIGSTOP');
+    // Its last word counts for a moment.
+    await eventually('it looks unknown', async () => (await see(hypervisor, ID)).runState === null);
     const began = Date.now();
     for (let look = 0; look < 5; look++)
       expect(await see(hypervisor, ID)).toMatchObject({ state: 'running', runState: null });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { JournalEntry } from '../../../src/domain/journal.ts';
 import type { Revision } from '../../../src/domain/revision.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
@@ -166,6 +167,38 @@ describe('the engine', () => {
     open(sim, { strategy: 'volume-swap', kind: 'rollback', from: goalOf(2, 1), to: goalOf(1, 1) });
     expect((await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).state).toBe('succeeded');
     expect(sim.world.serving('site-1-1').digests).toEqual(['x'.repeat(64)]);
+  });
+
+  it('gives exactly those their old volume again that were swapped when one does not take the new one', async () => {
+    const sim = await world([revision(1), revision(2, { code: 'y' })], 9);
+    const attach = sim.world.hypervisor.attachVolume;
+    sim.world.hypervisor.attachVolume = async (id, volume) => {
+      if (id === 'site-1-6') throw new UnideployError('UD_VOLUME_ATTACH', `${id} takes none`, 'nothing');
+      await attach(id, volume);
+    };
+    const policy = { ...POLICY, parallel: 'auto' as const };
+    open(sim, { strategy: 'volume-swap', policy, from: goalOf(1, 9), to: goalOf(2, 9) });
+    const ended = await sim.clock.until(runRollout(sim.controller(HEALTH), 2));
+    expect(ended).toMatchObject({ state: 'rolled-back', reason: { code: 'UD_VOLUME_ATTACH' } });
+    const { entries } = sim.store;
+    const turn = entries.findIndex(({ event }) => event === 'rollback-started');
+    const swapped = (some: JournalEntry[]) =>
+      some.flatMap((entry) =>
+        entry.event === 'action-finished' && entry.action.kind === 'swapVolume'
+          ? [entry.action.instance]
+          : [],
+      );
+    const back = entries
+      .slice(turn)
+      .flatMap((entry) => (entry.event === 'action-started' ? [entry.action] : []));
+    // Those under way when it failed end after the turn.
+    expect(swapped(entries).length).toBe(2 * back.length);
+    expect(new Set(swapped(entries))).toEqual(
+      new Set(back.map((action) => 'instance' in action && action.instance)),
+    );
+    expect(back.length).toBeLessThan(9);
+    const machines = await sim.world.hypervisor.list();
+    for (const { spec } of machines) expect(sim.world.serving(spec.id).digests).toEqual(['x'.repeat(64)]);
   });
 
   it('brings back how clients reached the service when it goes back', async () => {
