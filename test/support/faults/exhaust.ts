@@ -69,8 +69,11 @@ function endings({ way, scene }: Story, calm: Played, { target, blow, point }: F
   const usual = calm.rollout.state;
   switch (target) {
     case 'controller':
-      // The guest that does not take the volume is found without one by the next controller, which replaces it.
-      return way === 'back' && scene.swap === 'replace' && blow !== 'stop' ? [usual, 'succeeded'] : [usual];
+      // The guest that does not take the volume is found without one by the next controller, which replaces it; and a copy
+      // that would not have got healthy, before it was woken.
+      return way === 'back' && (scene.swap === 'replace' || scene.copies) && blow !== 'stop'
+        ? [usual, 'succeeded']
+        : [usual];
     case 'old':
       // Under a swap: its end is the swap's failure. Or it was the one that would not have taken the volume.
       return way === 'back' ? [usual, 'succeeded'] : [usual, 'rolled-back'];
