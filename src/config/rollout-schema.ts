@@ -76,7 +76,7 @@ export const rolloutSchema = z
         })
         .prefault('auto')
         .describe(
-          'guests swapped at once; auto: two at first, and more as long as more get done in the same time, up to 16',
+          'guests swapped at once; auto: four at first, and more as long as more get done in the same time, up to 16',
         ),
       batchWait: delay
         .prefault('0s')

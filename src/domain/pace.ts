@@ -6,8 +6,8 @@ export interface Swapped {
   ms: number;
 }
 
-/** Guests swapped at once at first: a volume that is no good meets no more of them. */
-const FIRST = 2;
+/** Guests swapped at once at first: a volume that is no good meets no more of them, and two processors are busy with them. */
+const FIRST = 4;
 /** The most at once, whatever they gain. */
 const MOST = 16;
 /** Swaps by which a number is judged, at least. */

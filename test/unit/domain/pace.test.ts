@@ -13,18 +13,18 @@ function settled(ms: (beside: number) => number): number {
 }
 
 describe('how many guests are swapped at once', () => {
-  it('are two at first', () => {
-    expect(parallelism([])).toBe(2);
-    expect(parallelism([{ beside: 2, ms: 100 }])).toBe(2);
+  it('are four at first', () => {
+    expect(parallelism([])).toBe(4);
+    expect(parallelism([{ beside: 4, ms: 100 }])).toBe(4);
   });
 
   it('are no more where more at once only make each slower', () => {
-    expect(settled((beside) => 50 * beside)).toBe(2);
+    expect(settled((beside) => 50 * beside)).toBe(4);
   });
 
   it('are as many as the processors get done beside each other', () => {
     const processors = (count: number) => (beside: number) => 100 * Math.max(1, beside / count);
-    expect([2, 4, 5, 8].map((count) => settled(processors(count)))).toEqual([2, 5, 5, 8]);
+    expect([2, 5, 8, 12].map((count) => settled(processors(count)))).toEqual([4, 6, 9, 14]);
   });
 
   it('are never more than sixteen', () => {
@@ -33,13 +33,13 @@ describe('how many guests are swapped at once', () => {
     fc.assert(
       fc.property(some, (swapped) => {
         const width = parallelism(swapped);
-        expect(width >= 2 && width <= 16).toBe(true);
+        expect(width >= 4 && width <= 16).toBe(true);
       }),
     );
   });
 
   it('are not judged by swaps that began when there were fewer', () => {
-    const wide = Array.from({ length: 4 }, () => ({ beside: 2, ms: 100 }));
-    expect(parallelism([...wide, ...wide, ...wide])).toBe(3);
+    const wide = Array.from({ length: 4 }, () => ({ beside: 4, ms: 100 }));
+    expect(parallelism([...wide, ...wide, ...wide])).toBe(6);
   });
 });
