@@ -11,7 +11,7 @@ const FIRST = 4;
 /** The most at once, whatever they gain. */
 const MOST = 16;
 /** Swaps by which a number is judged, at least. */
-const SAMPLE = 4;
+const SAMPLE = 10;
 /** How much faster all have to be done for a higher number to be worth it. */
 const GAIN = 1.1;
 

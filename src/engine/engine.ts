@@ -23,7 +23,7 @@ import { candidatesOf, targetOf, viewOf } from './view.ts';
 const OBSERVE_AT_LEAST_EVERY = 250;
 
 /** The longest time, in ms, for which a guest that was swapped in traffic is in the table as of what it served before. */
-const RELABEL_WITHIN = 100;
+const RELABEL_WITHIN = 1_000;
 
 const DATA_GATE = 'data';
 

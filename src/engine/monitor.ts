@@ -13,6 +13,12 @@ const IN_DOUBT_TICK = 50;
 /** Bounds of the polling after a volume was attached, in ms: each poll costs an emulated guest a tenth of the swap's CPU. */
 const FIRST_POLL = 20;
 const SLOWEST_POLL = 100;
+/** The longest time without a poll, ms, however long guests of the service took before. */
+const MOST_PATIENCE = 500;
+/** Of the time that guests took lately a guest is given so much before it is asked. */
+const PATIENCE = 0.75;
+/** How much the last one counts in that time. */
+const LAST_COUNTS = 0.3;
 
 /** Asks every instance for its health and its revision, and remembers what it answered. */
 export class Monitor {
@@ -22,6 +28,8 @@ export class Monitor {
   readonly #policyOf: (service: string) => HealthPolicy | null;
   readonly #readings = new Map<string, Reading>();
   readonly #asking = new Set<string>();
+  /** by service: how long its guests took lately from a change until they had proven it, ms */
+  readonly #settling = new Map<string, number>();
   /** when each was last asked, epoch milliseconds */
   readonly #askedAt = new Map<string, number>();
   readonly #listeners = new Set<(id: string) => void>();
@@ -95,7 +103,10 @@ export class Monitor {
     policy: HealthPolicy,
     deadline: number,
   ): Promise<boolean> {
-    const end = this.#clock.now() + deadline;
+    const began = this.#clock.now();
+    const end = began + deadline;
+    const { id, service } = machine.spec;
+    const settling = this.#settling.get(service) ?? 0;
     let unasked: { error: unknown } | null = null;
     let answers: Answers | null = null;
     const holds = async () => {
@@ -108,9 +119,17 @@ export class Monitor {
         return false;
       }
     };
-    if (!proven(expected, this.reading(machine.spec.id).bodies)) await this.#clock.sleep(FIRST_POLL);
+    const isChanging = !proven(expected, this.reading(id).bodies);
+    if (isChanging) {
+      const patience = Math.min(settling * PATIENCE, MOST_PATIENCE, deadline / 2);
+      await this.#clock.sleep(Math.max(FIRST_POLL, patience));
+    }
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.3, SLOWEST_POLL)) {
-      if (await holds()) return true;
+      if (await holds()) {
+        const took = this.#clock.now() - began;
+        if (isChanging) this.#settling.set(service, settling + (took - settling) * LAST_COUNTS);
+        return true;
+      }
       if (this.#clock.now() >= end) break;
       await this.#clock.sleep(pause);
     }

@@ -53,11 +53,11 @@ export async function attach(board: Plugboard, volume: CodeVolume): Promise<Atta
  */
 export async function detach(board: Plugboard, volume: AttachedVolume): Promise<Attachment[]> {
   const present = await attachedVolumes(board);
-  for (const attachment of present.filter((attached) => isSame(attached, volume))) {
-    const leaving = await requestUnplug(board, attachment);
-    await leaving.done();
-  }
-  return await tidy(board);
+  const leaving = present.filter((attached) => isSame(attached, volume));
+  for (const attachment of leaving) await (await requestUnplug(board, attachment)).done();
+  const left = present.filter((attached) => !leaving.includes(attached));
+  await board.takeBack(left.map(({ digest }) => digest));
+  return left;
 }
 
 /**

@@ -17,7 +17,7 @@ import { queue, until } from './wait.ts';
 /** Milliseconds a machine may keep an observer waiting. */
 const PROMPT_MS = 300;
 /** Milliseconds for which QEMU's last word on its run state counts, unless it says something: it tells of every change. */
-const STATE_COUNTS_FOR = 500;
+const STATE_COUNTS_FOR = 2_000;
 
 /** Events that come often and change nothing here. */
 const NOISE = new Set(['RTC_CHANGE', 'NIC_RX_FILTER_CHANGED', 'BALLOON_CHANGE', 'VSERPORT_CHANGE']);
