@@ -106,7 +106,6 @@ export class Monitor {
     const began = this.#clock.now();
     const end = began + deadline;
     const { id, service } = machine.spec;
-    const settling = this.#settling.get(service) ?? 0;
     let unasked: { error: unknown } | null = null;
     let answers: Answers | null = null;
     const holds = async () => {
@@ -119,15 +118,15 @@ export class Monitor {
         return false;
       }
     };
-    const isChanging = !proven(expected, this.reading(id).bodies);
-    if (isChanging) {
-      const patience = Math.min(settling * PATIENCE, MOST_PATIENCE, deadline / 2);
-      await this.#clock.sleep(Math.max(FIRST_POLL, patience));
-    }
+    const { last, bodies } = this.reading(id);
+    const isUnproven = !proven(expected, bodies);
+    // One that has just been started tells nothing of how long a change takes.
+    const isChanging = isUnproven && last?.healthy === true;
+    const patience = isChanging ? Math.min(this.#patience(service), deadline / 2) : 0;
+    if (isUnproven) await this.#clock.sleep(Math.max(FIRST_POLL, patience));
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.3, SLOWEST_POLL)) {
       if (await holds()) {
-        const took = this.#clock.now() - began;
-        if (isChanging) this.#settling.set(service, settling + (took - settling) * LAST_COUNTS);
+        if (isChanging) this.#settled(service, this.#clock.now() - began);
         return true;
       }
       if (this.#clock.now() >= end) break;
@@ -137,6 +136,15 @@ export class Monitor {
     // How healthy it is with what it has is evidence.
     if (answers === null) await this.ask(machine, policy);
     return false;
+  }
+
+  #patience(service: string): number {
+    return Math.min((this.#settling.get(service) ?? 0) * PATIENCE, MOST_PATIENCE);
+  }
+
+  #settled(service: string, ms: number): void {
+    const before = this.#settling.get(service) ?? 0;
+    this.#settling.set(service, before + (ms - before) * LAST_COUNTS);
   }
 
   /** Null: it proves something else. */
