@@ -19,6 +19,7 @@ import { answerErrors, type Discretion, notUnderstood, toldOf } from './api-erro
 import { guard } from './api-guard.ts';
 import { scopeOf } from './api-scopes.ts';
 import type { Collector } from './collector.ts';
+import type { DataVolumes } from './data-volumes.ts';
 import type { Deployments } from './deployments.ts';
 import { JobStreams } from './job-stream.ts';
 import * as messages from './messages.ts';
@@ -31,6 +32,7 @@ import type { VolumeCopies } from './volume-copies.ts';
 export interface ApiParts {
   state: string;
   deployments: Deployments;
+  data: DataVolumes;
   orders: Orders;
   services: Services;
   collector: Pick<Collector, 'collect' | 'remove'>;
@@ -91,7 +93,7 @@ export interface Remote {
  * @param remote null: for whoever can open its socket; else over TLS, for whoever has a token
  */
 export async function apiServer(parts: ApiParts, remote: Remote | null = null): Promise<FastifyInstance> {
-  const { deployments, orders, services, store, artifacts, hypervisor, journaled } = parts;
+  const { deployments, data, orders, services, store, artifacts, hypervisor, journaled } = parts;
   const { veil, veilAll } = parts.secrets ?? new Secrets({});
   const api = Fastify({
     bodyLimit: BODY_LIMIT,
@@ -247,28 +249,28 @@ export async function apiServer(parts: ApiParts, remote: Remote | null = null): 
   api.post('/services/:service/data/:volume/snapshot', (request) => {
     const { service, volume } = dataOf(request);
     const { snapshot, performer } = checked(messages.keepRequest, request.body);
-    return deployments.snapshotData(service, volume, snapshot, performer);
+    return data.snapshot(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/revert', (request) => {
     const { service, volume } = dataOf(request);
     const { snapshot, performer } = checked(messages.keptRequest, request.body);
-    return deployments.revert(service, volume, snapshot, performer);
+    return data.revert(service, volume, snapshot, performer);
   });
   api.post('/services/:service/data/:volume/forget', async (request, reply) => {
     const { service, volume } = dataOf(request);
     const { snapshot, performer } = checked(messages.keptRequest, request.body);
-    await deployments.forgetData(service, volume, snapshot, performer);
+    await data.forget(service, volume, snapshot, performer);
     return reply.code(204).send();
   });
   api.post('/services/:service/data/:volume/grow', async (request, reply) => {
     const { service, volume } = dataOf(request);
     const { size, performer } = checked(messages.growRequest, request.body);
-    await deployments.growData(service, volume, size, performer);
+    await data.grow(service, volume, size, performer);
     return reply.code(204).send();
   });
   api.post('/services/:service/data/:volume/remove', async (request, reply) => {
     const { service, volume } = dataOf(request);
-    await deployments.removeData(service, volume, checked(messages.performed, request.body).performer);
+    await data.remove(service, volume, checked(messages.performed, request.body).performer);
     return reply.code(204).send();
   });
 

@@ -29,6 +29,7 @@ import { type ApiParts, apiServer } from './api.ts';
 import { Collector } from './collector.ts';
 import { Copies } from './copies.ts';
 import { dataPlaneOf } from './data-plane.ts';
+import { DataVolumes } from './data-volumes.ts';
 import { Debris } from './debris.ts';
 import { Deployments } from './deployments.ts';
 import { fencedBy } from './fenced.ts';
@@ -190,6 +191,7 @@ async function start(
   const apiParts: ApiParts = {
     state: paths.root,
     deployments,
+    data: new DataVolumes({ ...parts, store, orders, deployments }),
     orders,
     services,
     collector,

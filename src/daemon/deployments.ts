@@ -1,6 +1,6 @@
 import { missing } from '../artifact/store.ts';
 import { choose } from '../domain/choice.ts';
-import type { Happening, JournalEntry } from '../domain/journal.ts';
+import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
 import type { Sick } from '../domain/repair.ts';
@@ -14,17 +14,16 @@ import {
   underWay,
 } from '../domain/rollout.ts';
 import { expectMatch, refusedSnapshot } from '../domain/snapshot.ts';
-import { beforeRevert, type Kept, keepState } from '../engine/data.ts';
 import { observe } from '../engine/observe.ts';
 import type { EngineParts } from '../engine/parts.ts';
 import type { Tidier } from '../engine/tidy.ts';
 import { UnideployError } from '../errors.ts';
 import { type SnapshotCatalogue, unknownSnapshot } from '../snapshots/catalogue.ts';
 import type { NewRevision, NewRollout, Service, Store } from '../store/port.ts';
-import type { DeployRequest, Plan, Reverted, Started } from './messages.ts';
+import type { DeployRequest, Plan, Started } from './messages.ts';
 import type { Orders } from './orders.ts';
 import { simulate } from './plan.ts';
-import { locked, needService, nothingOpen } from './refusals.ts';
+import { locked, needService, nothingOpen, wouldShrink } from './refusals.ts';
 import type { Runs } from './runs.ts';
 
 /** Everything a rollout's artifacts must be in before it may begin. */
@@ -43,8 +42,6 @@ export interface Artifacts {
 const RECENT = 100;
 /** Who begins repairs. */
 const SUPERVISOR = 'the supervisor';
-/** Where no revision says how many states are kept. */
-const KEEP_ALL = 1000;
 
 /** What the verbs need besides the engine's parts. */
 export interface Deploying {
@@ -134,99 +131,20 @@ export class Deployments {
   }
 
   /**
-   * Makes a data volume what it was at a snapshot. Where an instance has it, that one goes, and another one of the same
-   * revision comes, with requests waiting meanwhile; else it is done at once.
-   * @throws UD_UNKNOWN_VOLUME, UD_UNKNOWN_SNAPSHOT
+   * Has a data volume become what it was at a snapshot while no instance has it: the one that does goes, and another of the same
+   * revision comes, with requests waiting meanwhile. Null: the service wants no such volume, and nothing was begun.
    */
-  async revert(name: string, volume: string, snapshot: string, performer: string): Promise<Reverted> {
-    await this.#makeRoom(name, performer, null);
-    const { hypervisor, clock } = this.#parts;
-    const all = await hypervisor.dataVolumes();
-    const found = all.find((each) => each.service === name && each.name === volume);
-    if (!found) throw unknownData(name, volume);
-    if (!found.snapshots.some((each) => each.name === snapshot)) {
-      const known = found.snapshots.map((each) => each.name).join(', ') || 'none';
-      throw new UnideployError(
-        'UD_UNKNOWN_SNAPSHOT',
-        `data volume ${volume} of ${name} has no snapshot ${snapshot}; it has ${known}`,
-        `choose one of: unideploy volume snapshots ${volume}`,
-      );
-    }
-    const service = this.#store.service(name);
-    const target = this.#revision(name, service?.goal.revision ?? null);
-    if (service && target && dataOf(target).some((each) => each.name === volume)) {
-      await this.#needArtifacts(target);
-      const asked = { kind: 'restart', performer, force: true, revert: { volume, snapshot } } as const;
-      return await this.#begin(service, service.goal, asked);
-    }
-    const aside = beforeRevert(Math.floor(clock.now() / 1000));
-    await hypervisor.revertData(name, volume, snapshot, aside);
-    this.#note(name, { event: 'data-reverted', volume, snapshot, aside, by: performer });
-    return { kind: 'reverted', volume, snapshot, aside };
-  }
-
-  /** Removes a data volume for good. @throws UD_DATA_IN_USE while the service wants it */
-  async removeData(name: string, volume: string, performer: string): Promise<void> {
-    const { hypervisor } = this.#parts;
-    const open = this.#orders.open(name);
-    const wanting = [this.#store.service(name)?.goal.revision, open?.to.revision, open?.from.revision]
-      .map((number) => this.#revision(name, number ?? null))
-      .find((revision) => dataOf(revision).some((each) => each.name === volume));
-    if (wanting)
-      throw new UnideployError(
-        'UD_DATA_IN_USE',
-        `data volume ${volume} of ${name} is one of revision ${wanting.number}, which the service is to run`,
-        `take the service down first: unideploy down --service ${name}`,
-      );
-    const all = await hypervisor.dataVolumes();
-    if (!all.some((each) => each.service === name && each.name === volume)) throw unknownData(name, volume);
-    await hypervisor.removeData(name, volume);
-    this.#note(name, { event: 'data-removed', volume, by: performer });
-  }
-
-  /** Makes a data volume larger. @throws UD_USAGE where it would shrink */
-  async growData(name: string, volume: string, size: number, performer: string): Promise<void> {
-    const { hypervisor } = this.#parts;
-    const all = await hypervisor.dataVolumes();
-    const found = all.find((each) => each.service === name && each.name === volume);
-    if (!found) throw unknownData(name, volume);
-    if (size < found.size) throw wouldShrink(name, volume, found.size, size);
-    await hypervisor.growData(name, volume, size);
-    if (size > found.size)
-      this.#note(name, { event: 'data-grown', volume, from: found.size, to: size, by: performer });
-  }
-
-  /** Keeps the state of a data volume at this moment, until somebody forgets it. */
-  async snapshotData(
+  async revert(
     name: string,
-    volume: string,
-    snapshot: string | null,
+    revert: { volume: string; snapshot: string },
     performer: string,
-  ): Promise<Kept> {
-    const { hypervisor, clock } = this.#parts;
+  ): Promise<Started | null> {
+    await this.#makeRoom(name, performer, null);
     const service = this.#store.service(name);
     const target = this.#revision(name, service?.goal.revision ?? null);
-    const policy = dataOf(target).find((each) => each.name === volume);
-    const told = snapshot ?? `kept-${Math.floor(clock.now() / 1000)}`;
-    const { keep = KEEP_ALL, freeze = null, thaw = null } = policy ?? {};
-    if (!(await hypervisor.dataVolumes()).some((each) => each.service === name && each.name === volume))
-      throw unknownData(name, volume);
-    const kept = await keepState(this.#parts, name, { name: volume, keep, freeze, thaw }, told);
-    this.#note(name, { event: 'data-kept', volume, snapshot: told, still: kept.still, by: performer });
-    return kept;
-  }
-
-  /** Keeps a state of a data volume no more. */
-  async forgetData(name: string, volume: string, snapshot: string, performer: string): Promise<void> {
-    await this.#parts.hypervisor.forgetData(name, volume, snapshot);
-    this.#note(name, { event: 'data-forgotten', volume, snapshot, by: performer });
-  }
-
-  /** In the journal of the service's last rollout: none is under way for it. */
-  #note(service: string, happening: Happening): void {
-    const id = this.#store.rollouts(service, 1)[0]?.id ?? 0;
-    this.#store.append({ id, service }, this.#parts.clock.now(), happening);
-    this.#parts.onJournal(id);
+    if (!service || !target || !dataOf(target).some((each) => each.name === revert.volume)) return null;
+    await this.#needArtifacts(target);
+    return await this.#begin(service, service.goal, { kind: 'restart', performer, force: true, revert });
   }
 
   /** Replaces every instance by another of the same revision. */
@@ -512,22 +430,6 @@ interface Asked {
 
 /** What a rollout is of. */
 type Subject = Pick<Service, 'name' | 'goal' | 'policy' | 'health' | 'supervision'>;
-
-function wouldShrink(service: string, volume: string, now: number, size: number): UnideployError {
-  return new UnideployError(
-    'UD_USAGE',
-    `data volume ${volume} of ${service} has ${now} bytes, and would have ${size}: it never shrinks`,
-    `say ${now} bytes or more; or begin a new one under another name, and copy what it is to hold`,
-  );
-}
-
-function unknownData(service: string, volume: string): UnideployError {
-  return new UnideployError(
-    'UD_UNKNOWN_VOLUME',
-    `${service} has no data volume ${volume}`,
-    `list those there are: unideploy volume ls --service ${service}`,
-  );
-}
 
 function needOneInstance(spec: Pick<RevisionSpec, 'data'> | null, replicas: number): void {
   if (replicas <= 1 || dataOf(spec).length === 0) return;

@@ -25,3 +25,12 @@ export function locked(holder: Rollout): UnideployError {
 export function nothingOpen(message: string, next: string): UnideployError {
   return new UnideployError('UD_NOTHING_OPEN', message, next);
 }
+
+/** @param now bytes of it, of which there are to be `size` */
+export function wouldShrink(service: string, volume: string, now: number, size: number): UnideployError {
+  return new UnideployError(
+    'UD_USAGE',
+    `data volume ${volume} of ${service} has ${now} bytes, and would have ${size}: it never shrinks`,
+    `say ${now} bytes or more; or begin a new one under another name, and copy what it is to hold`,
+  );
+}

@@ -5,13 +5,13 @@ import { digestFile } from '../artifact/digest.ts';
 import type { Clock } from '../domain/clock.ts';
 import { copyIdAt, type DataCopy } from '../domain/data-copy.ts';
 import { type Fence, UNFENCED } from '../domain/fence.ts';
-import type { Happening } from '../domain/journal.ts';
 import type { Progress } from '../domain/progress.ts';
 import { type DataVolume, dataOf } from '../domain/revision.ts';
 import { type Keeping, stillMeanwhile } from '../engine/data.ts';
 import { UnideployError } from '../errors.ts';
 import { readJson, writeAtomically } from '../hypervisor/qemu/run-directory.ts';
 import type { Store } from '../store/port.ts';
+import { noteOf } from './service-journal.ts';
 
 interface VolumeCopiesParts extends Keeping {
   store: Pick<Store, 'service' | 'revision' | 'rollouts' | 'append'>;
@@ -110,7 +110,14 @@ export class VolumeCopies {
       await rename(order.to, file);
       await writeAtomically(this.#record(folder, id), copy, () => this.#fence.check());
       await synced(folder);
-      this.#note(service, { event: 'data-copied', volume, copy: id, of: copy.on, still, by: performer });
+      noteOf(this.#parts, service, {
+        event: 'data-copied',
+        volume,
+        copy: id,
+        of: copy.on,
+        still,
+        by: performer,
+      });
       return copy;
     } catch (error) {
       // Also one that is whole and could not be written down: it is none.
@@ -132,7 +139,7 @@ export class VolumeCopies {
     this.#fence.check();
     await rm(record, { force: true });
     await rm(file, { force: true });
-    this.#note(service, { event: 'copy-removed', volume, copy: id, by: performer });
+    noteOf(this.#parts, service, { event: 'copy-removed', volume, copy: id, by: performer });
   }
 
   /**
@@ -143,15 +150,7 @@ export class VolumeCopies {
     const { file, copy } = await this.#need(service, volume, id);
     if ((await digestFile(file)) !== copy.digest) throw altered(copy);
     await this.#parts.hypervisor.restoreData(service, volume, file);
-    this.#note(service, { event: 'data-restored', volume, copy: id, by: performer });
-  }
-
-  /** In the journal of the service, which is that of its last rollout. */
-  #note(service: string, happening: Happening): void {
-    const { store, clock, onJournal } = this.#parts;
-    const id = store.rollouts(service, 1)[0]?.id ?? 0;
-    store.append({ id, service }, clock.now(), happening);
-    onJournal(id);
+    noteOf(this.#parts, service, { event: 'data-restored', volume, copy: id, by: performer });
   }
 
   async #of(service: string, volume: string): Promise<DataCopy[]> {

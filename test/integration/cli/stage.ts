@@ -11,6 +11,7 @@ import { ContentStore } from '../../../src/artifact/store.ts';
 import type { Result } from '../../../src/cli/render/renderer.ts';
 import { type ApiParts, apiServer } from '../../../src/daemon/api.ts';
 import { Collector } from '../../../src/daemon/collector.ts';
+import { DataVolumes } from '../../../src/daemon/data-volumes.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { statePaths } from '../../../src/daemon/paths.ts';
@@ -79,6 +80,7 @@ export async function openStage() {
   const apiParts: ApiParts = {
     state: paths.root,
     deployments,
+    data: new DataVolumes({ ...parts, orders, deployments }),
     orders,
     services,
     collector,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ContentStore } from '../../../src/artifact/store.ts';
 import { apiServer } from '../../../src/daemon/api.ts';
 import { Collector } from '../../../src/daemon/collector.ts';
+import { DataVolumes } from '../../../src/daemon/data-volumes.ts';
 import { Deployments } from '../../../src/daemon/deployments.ts';
 import { Orders } from '../../../src/daemon/orders.ts';
 import { Runs } from '../../../src/daemon/runs.ts';
@@ -69,16 +70,18 @@ export async function fuzzedController(): Promise<FuzzedController> {
   const services = new Services(parts, store);
   const orders = new Orders(parts, store, services);
   const catalogue = new SnapshotCatalogue(join(folder, 'snapshots'));
+  const deployments = new Deployments(parts, {
+    store,
+    artifacts: { want: async () => true, verify: async () => {}, snapshots: catalogue },
+    orders,
+    runs,
+    tidier,
+  });
   const api = await apiServer({
     state: folder,
     snapshots: new Snapshots({ store, hypervisor, catalogue, clock: systemClock, fence: UNFENCED }),
-    deployments: new Deployments(parts, {
-      store,
-      artifacts: { want: async () => true, verify: async () => {}, snapshots: catalogue },
-      orders,
-      runs,
-      tidier,
-    }),
+    deployments,
+    data: new DataVolumes({ ...parts, store, orders, deployments }),
     orders,
     services,
     collector: new Collector({ store, artifacts, hypervisor, clock: systemClock }),
