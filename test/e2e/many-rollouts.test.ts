@@ -40,9 +40,12 @@ describe(`${MORE} rollouts in a row`, () => {
     const after = await holding(place);
     expect(after).toMatchObject({ nodes: before.nodes, depth: before.depth, runFiles: before.runFiles });
     expect(before.depth).toBe(0);
-    // sockets of requests that are under way come and go
-    for (const name of ['guestFiles', 'controllerFiles'] satisfies (keyof Holding)[])
-      expect([name, after[name] - before[name]]).toEqual([name, expect.toSatisfy((more) => more < 8)]);
+    const most = { guestFiles: 4, controllerFiles: 4, sockets: MORE / 2 } satisfies Partial<Holding>;
+    for (const name of ['guestFiles', 'controllerFiles', 'sockets'] as const)
+      expect([name, after[name] - before[name]]).toEqual([
+        name,
+        expect.toSatisfy((more) => more < most[name]),
+      ]);
     expect((besideArtifacts() - disk) / MORE).toBeLessThan(REMEMBERED);
     expect(walBytes()).toBeLessThan(LONGEST_WAL);
   });

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { connectQmp } from '../../../src/hypervisor/qemu/qmp/session.ts';
 import type { Workplace } from './workplace.ts';
@@ -8,9 +8,10 @@ export interface Holding {
   /** block nodes of all guests, and how many backing files the deepest of them has beneath it */
   nodes: number;
   depth: number;
-  /** open descriptors of all guests, and of the controller */
+  /** open descriptors of all guests, and of the controller; sockets, of which each connection of a client is one, by themselves */
   guestFiles: number;
   controllerFiles: number;
+  sockets: number;
   /** files in the run directories */
   runFiles: number;
 }
@@ -21,11 +22,14 @@ export async function holding(place: Workplace): Promise<Holding> {
     Object.keys(guests).map((id) => blockNodes(join(place.state, 'run', id, 'own', 'debug'))),
   );
   const run = join(place.state, 'run');
+  const open = Object.values(guests).map(descriptorsOf);
+  const own = descriptorsOf(await place.controllerPid());
   return {
     nodes: blocks.flat().length,
     depth: Math.max(...blocks.flat().map((node) => node.backing_file_depth)),
-    guestFiles: Object.values(guests).reduce((sum, pid) => sum + filesOf(pid), 0),
-    controllerFiles: filesOf(await place.controllerPid()),
+    guestFiles: open.reduce((sum, { files }) => sum + files, 0),
+    controllerFiles: own.files,
+    sockets: [own, ...open].reduce((sum, { sockets }) => sum + sockets, 0),
     runFiles: filesIn(run).size,
   };
 }
@@ -44,8 +48,18 @@ async function blockNodes(socket: string): Promise<BlockNode[]> {
   }
 }
 
-function filesOf(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).length;
+function descriptorsOf(pid: number): { files: number; sockets: number } {
+  const folder = `/proc/${pid}/fd`;
+  const links = readdirSync(folder).flatMap((name) => {
+    try {
+      return [readlinkSync(join(folder, name))];
+    } catch {
+      // closed meanwhile
+      return [];
+    }
+  });
+  const sockets = links.filter((link) => link.startsWith('socket:')).length;
+  return { files: links.length - sockets, sockets };
 }
 
 /** What is in a folder: by its path there, what it is, how long, and when it was changed; the bytes of none. */
