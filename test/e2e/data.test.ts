@@ -107,8 +107,11 @@ describe('a disk under constant acknowledged writes', () => {
     const writer = startWriter(url);
     await writer.more(10);
     expect(await place.cli(['volume', 'grow', 'journal', '96M'])).toMatchObject({ exitCode: 0 });
-    const grown = await fetch(`${url}/data/grow`, { method: 'POST' });
-    expect(Number(await grown.text())).toBeGreaterThan(80 << 20);
+    // the guest's kernel hears of it a moment later
+    await eventually('the guest takes the room', async () => {
+      const grown = await fetch(`${url}/data/grow`, { method: 'POST' });
+      return Number(await grown.text()) > 80 << 20;
+    });
     await writer.more(10);
     await writer.stop();
     expect(writer.failures).toEqual([]);
