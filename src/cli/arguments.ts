@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { delay, duration } from '../config/scalars.ts';
+import { UnideployError } from '../errors.ts';
 
 /** What options and arguments say, as commander's parsers. */
 
@@ -22,4 +23,9 @@ function time(schema: typeof duration | typeof delay): (text: string) => number 
     if (success) return data;
     throw new InvalidArgumentError(error.issues[0]?.message ?? 'expected a duration');
   };
+}
+
+/** What takes something away for good is done by a word of its own. */
+export function notSaid(what: string): UnideployError {
+  return new UnideployError('UD_USAGE', `nothing was done: ${what}`, 'say --yes if that is meant');
 }

@@ -15,6 +15,7 @@ import { suspectedIn } from '../../secrets.ts';
 import { keepLog } from '../build-log.ts';
 import { type Context, secrets, serviceOf, withClient } from '../context.ts';
 import { findImage, type ImageFile, partsOf, withImage } from '../images.ts';
+import { print } from '../print.ts';
 import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -204,8 +205,4 @@ async function removeUnneeded(context: Context, named: string): Promise<number> 
 
 async function revisionsOf(context: Context, client: Client): Promise<Revision[]> {
   return (await client.history(await serviceOf(context, client))).revisions;
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

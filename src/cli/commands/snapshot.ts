@@ -5,6 +5,7 @@ import { type Context, serviceOf, withClient } from '../context.ts';
 import { followJob } from '../job.ts';
 import { runMove } from '../move.ts';
 import { startingOptions } from '../patience.ts';
+import { print } from '../print.ts';
 import { table } from '../render/table.ts';
 import { seconds, size } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -103,8 +104,4 @@ const UNITS = [
 function age(ms: number): string {
   const [unit, length] = UNITS.find(([, each]) => ms >= each) ?? ['s', 1000];
   return `${Math.max(0, Math.floor(ms / length))} ${unit}`;
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

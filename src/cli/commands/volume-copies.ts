@@ -6,8 +6,10 @@ import { size as sizeFrom } from '../../config/scalars.ts';
 import type { Client } from '../../daemon/client.ts';
 import type { DataCopy } from '../../domain/data-copy.ts';
 import { UnideployError } from '../../errors.ts';
+import { notSaid } from '../arguments.ts';
 import { type Context, serviceOf, withClient } from '../context.ts';
 import { followJob } from '../job.ts';
+import { print } from '../print.ts';
 import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -152,17 +154,9 @@ function isThere(file: string): UnideployError {
   return new UnideployError('UD_FILE_EXISTS', `${file} is there already`, 'name another file, or remove it');
 }
 
-function notSaid(what: string): UnideployError {
-  return new UnideployError('UD_USAGE', `nothing was done: ${what}`, 'say --yes if that is meant');
-}
-
 /** Slower than that a copy of any size takes days. */
 function toRate(text: string): number {
   const read = sizeFrom('64K', '1024G').safeParse(text);
   if (read.success) return read.data;
   throw new InvalidArgumentError('expected bytes a second, from 64K on, such as 20M');
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

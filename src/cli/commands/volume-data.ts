@@ -3,10 +3,12 @@ import { size as sizeFrom } from '../../config/scalars.ts';
 import type { Client } from '../../daemon/client.ts';
 import { UnideployError } from '../../errors.ts';
 import type { DataVolumeState } from '../../hypervisor/port.ts';
+import { notSaid } from '../arguments.ts';
 import { begin } from '../begin.ts';
 import { type Context, serviceOf, withClient } from '../context.ts';
 import { runMove } from '../move.ts';
 import { startingOptions } from '../patience.ts';
+import { print } from '../print.ts';
 import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -133,10 +135,6 @@ export function dataTable(volumes: DataVolumeState[]): string {
   );
 }
 
-function notSaid(what: string): UnideployError {
-  return new UnideployError('UD_USAGE', `nothing was done: ${what}`, 'say --yes if that is meant');
-}
-
 function moment(at: number): string {
   return new Date(at).toISOString();
 }
@@ -150,8 +148,4 @@ function toSize(text: string): number {
   const read = sizeFrom('16M', '16384G').safeParse(text);
   if (read.success) return read.data;
   throw new InvalidArgumentError('expected a size from 16M to 16384G');
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }

@@ -8,6 +8,7 @@ import { buildVolume } from '../../artifact/volume.ts';
 import { loadConfig } from '../../config/load.ts';
 import { UnideployError } from '../../errors.ts';
 import { type Context, serviceOf, withClient } from '../context.ts';
+import { print } from '../print.ts';
 import { table } from '../render/table.ts';
 import { size } from '../render/words.ts';
 import { run } from '../run.ts';
@@ -180,8 +181,4 @@ function contentLine(entry: Content): string {
   if (entry.kind === 'folder') return `${entry.path}/`;
   if (entry.kind === 'link') return `${entry.path} → ${entry.target}`;
   return `${entry.path}  ${size(entry.size)}${entry.executable ? '  executable' : ''}`;
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
