@@ -1,20 +1,13 @@
-import { execa } from 'execa';
 import { z } from 'zod';
-import { CONFINING, confined, confinedEnvironment, type User } from '../../confinement.ts';
 import { UnideployError } from '../../errors.ts';
+import { type ImageTool, runImageTool } from './image-tool.ts';
 import { dataToolLimits } from './limits.ts';
-import { needTools } from './tools.ts';
 import { until } from './wait.ts';
 
 /** A disk as qemu-img is to open it: no other file is within its reach. */
-export interface OpenableDisk {
-  /** path of qemu-img */
-  program: string;
-  /** where it runs */
-  folder: string;
-  /** seen from there */
+export interface OpenableDisk extends ImageTool {
+  /** seen from its folder */
   file: string;
-  user: User | null;
   /** bytes that the guest may see */
   size: number;
 }
@@ -99,11 +92,11 @@ async function done(disk: OpenableDisk, words: string[]): Promise<void> {
 
 /** One whose QEMU has just gone may be locked for a moment: that is waited for. */
 async function qemuImg(disk: OpenableDisk, words: string[]) {
-  await needTools(disk.program, ...CONFINING);
-  let said = await once(disk, words);
+  const once = () => runImageTool(disk, words, { limits: dataToolLimits(disk.size), deadline: DEADLINE });
+  let said = await once();
   const isFree = async () => {
     if (!isLocked(said)) return true;
-    said = await once(disk, words);
+    said = await once();
     return !isLocked(said);
   };
   if (await until(isFree, RELEASE, 100)) return said;
@@ -116,18 +109,4 @@ async function qemuImg(disk: OpenableDisk, words: string[]) {
 
 function isLocked({ failed, complaint }: { failed: boolean; complaint: string }): boolean {
   return failed && /Failed to get .* lock|Is another process using the image/.test(complaint);
-}
-
-async function once({ program, folder, user, size }: OpenableDisk, words: string[]) {
-  const [first = '', ...rest] = confined([program, ...words], { user, limits: dataToolLimits(size) });
-  const { failed, stdout, stderr, timedOut } = await execa(first, rest, {
-    cwd: folder,
-    env: confinedEnvironment(),
-    extendEnv: false,
-    reject: false,
-    timeout: DEADLINE,
-    killSignal: 'SIGKILL',
-  });
-  const complaint = timedOut ? `not within ${DEADLINE / 1000} s` : stderr.trim().replaceAll('\n', ' ');
-  return { failed, stdout, complaint };
 }
