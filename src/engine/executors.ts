@@ -24,8 +24,8 @@ export interface Task extends Senses {
   target: Revision | null;
   /** every code volume that the service's instances may have attached */
   volumes: CodeVolume[];
-  /** writes into the rollout's journal */
-  note: (happening: Happening) => void;
+  /** writes into the rollout's journal, and what the rollout is from then on */
+  note: (happening: Happening, changes?: Partial<Rollout>) => void;
 }
 
 type Executors = {
@@ -64,13 +64,16 @@ async function launch({ instance }: { instance: string }, task: Task): Promise<v
   await templates.launch(spec, { rollout: rollout.id, health: rollout.health, several, note });
 }
 
-/** Where it cannot be started afterwards, the way back does not undo this: what a disk holds changes by a word alone. */
+/**
+ * Once: what the next instance has written since is not to be taken back with it. Where it cannot be started afterwards, the
+ * way back does not undo this: what a disk holds changes by a word alone.
+ */
 async function revertData({ hypervisor, rollout, note }: Task): Promise<void> {
   const { service, revert, direction } = rollout;
   if (!revert || direction === 'back') return;
   const aside = beforeRevert(rollout.id);
   await hypervisor.revertData(service, revert.volume, revert.snapshot, aside);
-  note({ event: 'data-reverted', ...revert, aside, by: null });
+  note({ event: 'data-reverted', ...revert, aside, by: null }, { revert: undefined });
 }
 
 /** How many instances of the target are to be started yet. */

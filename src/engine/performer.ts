@@ -156,7 +156,7 @@ export class Performer {
     const { store } = this.#parts;
     const { rollout } = this.#record;
     const volumes = candidatesOf(rollout, store).flatMap((revision) => revision.volumes);
-    const note = (happening: Happening) => this.#record.note(happening);
+    const note: Task['note'] = (happening, changes) => this.#record.note(happening, changes);
     return { ...this.#parts, rollout, target: targetOf(rollout, store), volumes, note };
   }
 }

@@ -74,9 +74,14 @@ export class RolloutRecord {
     if (this.isBehind) this.write();
   }
 
-  /** Something that changes nothing of the rollout itself. */
-  note(happening: Happening): void {
+  /** Something that changes nothing of the rollout itself, or no more than these. */
+  note(happening: Happening, changes?: Partial<Rollout>): void {
     if (this.#leaving.aborted) return;
+    if (changes) {
+      this.change(changes);
+      this.write(happening);
+      return;
+    }
     this.catchUp();
     this.#parts.store.append(this.#rollout, this.#parts.clock.now(), happening);
     this.#written();

@@ -141,22 +141,21 @@ describe('a disk under constant acknowledged writes', () => {
   });
 });
 
+async function replaced(victim: string | undefined, within: number): Promise<void> {
+  const serves = async () => {
+    const { instances } = await place.status();
+    return instances.some(({ id, weight, health }) => id !== victim && weight > 0 && health === 'healthy');
+  };
+  await eventually('another instance serves', serves, within);
+}
+
 describe('QEMU killed in the midst of writes', () => {
   it('is repaired: the next instance has the disk, with everything that was acknowledged', async () => {
     const writer = startWriter(url);
     await writer.more(50);
     const [[victim, pid] = []] = Object.entries(await place.guestPids());
     end(pid ?? 0, 'SIGKILL');
-    await eventually(
-      'another instance serves',
-      async () => {
-        const { instances } = await place.status();
-        return instances.some(
-          ({ id, weight, health }) => id !== victim && weight > 0 && health === 'healthy',
-        );
-      },
-      60_000,
-    );
+    await replaced(victim, 60_000);
     await writer.more(50);
     await writer.stop();
     expect(lostFrom(await logOf(url), writer)).toEqual([]);
@@ -170,16 +169,7 @@ describe('QEMU that stands still', () => {
     await writer.more(20);
     const [[victim, pid] = []] = Object.entries(await place.guestPids());
     end(pid ?? 0, 'SIGSTOP');
-    await eventually(
-      'another instance serves',
-      async () => {
-        const { instances } = await place.status();
-        return instances.some(
-          ({ id, weight, health }) => id !== victim && weight > 0 && health === 'healthy',
-        );
-      },
-      90_000,
-    );
+    await replaced(victim, 90_000);
     await writer.more(20);
     await writer.stop();
     expect(lostFrom(await logOf(url), writer)).toEqual([]);

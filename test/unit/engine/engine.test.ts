@@ -5,7 +5,7 @@ import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import { runRollout } from '../../../src/engine/engine.ts';
 import { UnideployError } from '../../../src/errors.ts';
 import { mortal } from '../../support/mortal.ts';
-import { goalOf, HEALTH, POLICY, revision } from '../../support/revisions.ts';
+import { DISK, goalOf, HEALTH, POLICY, revision } from '../../support/revisions.ts';
 import { open, tablesOf, world } from '../../support/rollouts/world.ts';
 
 describe('the engine', () => {
@@ -63,6 +63,34 @@ describe('the engine', () => {
     expect(await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).toMatchObject({
       state: 'succeeded',
     });
+  });
+
+  it('takes a disk back to what it was once, however often the instance is started that has it then', async () => {
+    const sim = await world([revision(1, { data: [DISK] })], 1);
+    await sim.world.hypervisor.snapshotData('site', DISK.name, 'then', 3);
+    const revert = { volume: DISK.name, snapshot: 'then' };
+    const at = sim.clock.now();
+    open(sim, { strategy: 'recreate', kind: 'restart', to: goalOf(1, 1), renew: at, revert });
+    const { launch, revertData } = sim.world.hypervisor;
+    let reverts = 0;
+    sim.world.hypervisor.revertData = async (...named) => {
+      reverts++;
+      await revertData(...named);
+    };
+    const life = mortal();
+    const killed = new Promise<void>((resolve) => {
+      sim.world.hypervisor.launch = async () => {
+        life.kill();
+        resolve();
+        await new Promise(() => {});
+      };
+    });
+    await sim.clock.until(Promise.race([runRollout(sim.controller(HEALTH, life.through), 2), killed]));
+    sim.world.hypervisor.launch = launch;
+    expect(await sim.clock.until(runRollout(sim.controller(HEALTH), 2))).toMatchObject({
+      state: 'succeeded',
+    });
+    expect(reverts).toBe(1);
   });
 
   it('goes back to volumes that lie beneath those of a swap that was cut short', async () => {
