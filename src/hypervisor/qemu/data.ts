@@ -416,7 +416,7 @@ function unknownSnapshot({ service, name }: DataPlace, snapshot: string): Unidep
   return new UnideployError(
     'UD_UNKNOWN_SNAPSHOT',
     `data volume ${name} of ${service} has no snapshot ${snapshot}`,
-    'list those there are: unideploy volume ls --data',
+    'list those there are: unideploy volume snapshots',
   );
 }
 
