@@ -1,4 +1,14 @@
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
 import { isHostTrouble } from '../errors.ts';
@@ -34,8 +44,21 @@ export function examine(file: string): Examined {
 
 /** Opens a database, made if it is not there. Throws what the system says where it cannot: SQLite tells nobody why. */
 export function openDatabase(file: string, options?: Database.Options): Database.Database {
-  if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600));
+  if (file !== ':memory:') makeReachable(file);
   return new Database(file, options);
+}
+
+/**
+ * A file that is there is never opened here: to close it again would take this process's locks from it, those of SQLite
+ * too. SQLite would not notice, and any other program that looks into the database would then remove what was last written.
+ */
+function makeReachable(file: string): void {
+  try {
+    closeSync(openSync(file, 'ax', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    accessSync(file, constants.R_OK | constants.W_OK);
+  }
 }
 
 /**

@@ -19,6 +19,8 @@ import type { Routed, Service } from './service.ts';
 export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight {
   kind: 'request' | 'events' = 'request';
   tried: Instance[] = [];
+  /** instances that may have got it, and gave no answer */
+  #lost = 0;
   readonly head: RequestHead;
   readonly #service: Service;
   readonly #downstream: Downstream;
@@ -240,7 +242,8 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
 
   /** Asks another instance, where there is one left. */
   #retry(failure: 'connect' | 'answer', otherwise: Refusal): void {
-    if (this.tried.length > LIMITS.retries) {
+    if (failure === 'answer') this.#lost++;
+    if (this.#lost > LIMITS.retries) {
       this.#fail(failure, otherwise);
       return;
     }

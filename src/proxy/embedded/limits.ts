@@ -1,6 +1,6 @@
 /** Bounds of the embedded data plane that no table sets; times in milliseconds, sizes in bytes. */
 export const LIMITS = {
-  /** further attempts after the first */
+  /** further instances that may get a request after the first */
   retries: 3,
   /** held requests that go on in one turn of the event loop: an instance that has just come back is not flooded */
   releaseBatch: 8,

@@ -2,7 +2,8 @@
 export const LIMITS = {
   /** silence on a WebSocket, and within a stream of events */
   tunnel: 86_400_000,
-  retries: 3,
+  /** of any kind: an instance that has just died takes two, one for the connection that was kept and one for a new one */
+  retries: 7,
   /** until a connection is tried again to an instance that refused one */
   eject: 1_000,
   /** idle client connections stay open this long after a listener stopped: requests already on the wire still get an answer */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { JournalEntry } from '../../../src/domain/journal.ts';
 import { running } from '../../support/cli/running.ts';
 import { takeDown } from '../../support/cli/take-down.ts';
@@ -19,9 +19,16 @@ beforeAll(async () => {
   place = await running('v1');
 });
 
+// What a failed case has left behind says nothing of the next one.
+afterEach(async ({ task }) => {
+  if (task.result?.state !== 'fail') return;
+  await takeDown(place);
+  place = await running('v1');
+});
+
 afterAll(() => takeDown(place));
 
-/** One service goes through all of it. */
+/** One service goes through all of it, as long as it is well. */
 describe('a process of a service under load that dies or stands still in the midst of a rollout', () => {
   it.each(EVERYTHING ? allCases() : sampleOf(sample))(
     '$name: one version serves, nothing is left, and the record is true',

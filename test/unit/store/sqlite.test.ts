@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { rolloutPolicy } from '../../../src/daemon/policy-message.ts';
@@ -9,6 +10,7 @@ import { underWay } from '../../../src/domain/rollout.ts';
 import { DEFAULT_SUPERVISION } from '../../../src/domain/supervision.ts';
 import { DEFAULT_TRAFFIC } from '../../../src/domain/traffic.ts';
 import type { RoutingTable } from '../../../src/proxy/port.ts';
+import { examine } from '../../../src/store/good-copy.ts';
 import { sqliteStore } from '../../../src/store/sqlite.ts';
 import { goalOf, HEALTH, POLICY, rollout } from '../../support/revisions.ts';
 
@@ -60,6 +62,31 @@ describe('a store', () => {
     expect(store.service('site')?.goal.traffic).toEqual(TRAFFIC);
     expect(store.rollout(1)).toMatchObject({ from: { traffic: TRAFFIC }, to: { traffic: TRAFFIC } });
     expect(store.table('site')).toEqual(TABLE);
+    store.close();
+  });
+
+  it('loses nothing when another program looks into its database and leaves again', async () => {
+    reopened().close();
+    const file = join(folder, 'state.db');
+    // as a controller does that starts again
+    expect(examine(file).kind).toBe('good');
+    const store = sqliteStore(file);
+    const [open] = store.openRollouts();
+    if (!open) expect.fail();
+    const other = (script: string) =>
+      execa(process.execPath, [
+        '--input-type=module',
+        '-e',
+        `import Database from 'libsql'; ${script}`,
+        file,
+      ]);
+    await other(
+      `const db = new Database(process.argv[1]); db.exec('select count(*) from journal'); db.close();`,
+    );
+    store.append(open, 5, { event: 'waiting', reason: 'a boot' });
+    const last = 'select max(at) as at from journal';
+    const { stdout } = await other(`console.log(new Database(process.argv[1]).prepare('${last}').get().at);`);
+    expect(stdout).toBe('5');
     store.close();
   });
 

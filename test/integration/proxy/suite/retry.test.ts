@@ -75,12 +75,20 @@ describe.each(ENGINES)('$engine', { timeout: 60_000 }, ({ engine, open }) => {
     expect(app.requests).toBe(1);
   });
 
-  test('no request is tried on more than four instances', async () => {
+  test('a request that breaks every connection does not reach the whole pool', async () => {
     const { apply, url } = at();
     const app = await dying();
-    await apply({ routes: Array.from({ length: 8 }, (_, n) => route(`i-${n}`, app)) });
+    await apply({ routes: Array.from({ length: 12 }, (_, n) => route(`i-${n}`, app)) });
     expect((await fetch(url())).status).toBe(502);
-    expect(app.requests).toBe(4);
+    expect(app.requests).toBe({ embedded: 4, haproxy: 8 }[engine]);
+  });
+
+  test('one that reached nobody goes on to the last that is left', async () => {
+    const { apply, url } = at();
+    const good = await backend((_req, res) => void res.end());
+    const dead = await Promise.all(Array.from({ length: 6 }, () => deadPort()));
+    await apply({ routes: [...dead.map((each, n) => route(`d-${n}`, each)), route('good', good)] });
+    expect((await fetch(url())).status).toBe(200);
   });
 
   test('a time-out is answered with 504, and nobody else is asked', async () => {
