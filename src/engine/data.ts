@@ -111,8 +111,7 @@ async function guestOf(hypervisor: Hypervisor, service: string, name: string): P
   const volumes = await hypervisor.dataVolumes();
   const holder = volumes.find((each) => each.service === service && each.name === name)?.attachedTo;
   if (!holder) return null;
-  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === holder);
-  return machine?.endpoint ?? null;
+  return (await hypervisor.find(holder))?.endpoint ?? null;
 }
 
 /** @throws UD_GUEST_UNHEALTHY for one that holds still and does not go on */

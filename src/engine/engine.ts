@@ -7,6 +7,7 @@ import { dataOf, proofs } from '../domain/revision.ts';
 import { endsAll, goal, overdue, type Rollout, underWay, type Verdict, verdict } from '../domain/rollout.ts';
 import type { Decision, Strategy } from '../domain/strategy.ts';
 import { type ErrorReport, report, UnideployError } from '../errors.ts';
+import type { TableStatus } from '../proxy/port.ts';
 import type { Left } from '../store/port.ts';
 import { prepareData } from './data.ts';
 import { findEvidence } from './evidence.ts';
@@ -17,13 +18,16 @@ import type { EngineParts } from './parts.ts';
 import { Performer } from './performer.ts';
 import { RolloutRecord } from './record.ts';
 import { Signal } from './signal.ts';
-import { candidatesOf, targetOf, viewOf } from './view.ts';
+import { candidatesOf, type Revisions, readOnce, targetOf, viewOf } from './view.ts';
 
 /** The longest time between two observations, in ms, when nothing says that something has changed. */
 const OBSERVE_AT_LEAST_EVERY = 250;
 
 /** The longest time, in ms, for which a guest that was swapped in traffic is in the table as of what it served before. */
 const RELABEL_WITHIN = 1_000;
+
+/** Of many swaps one after the other ends: those of so many ms are looked at, and written down, together. */
+const GATHER = 25;
 
 const DATA_GATE = 'data';
 
@@ -51,6 +55,7 @@ export async function runRollout(
 
 class Run {
   readonly #parts: EngineParts;
+  readonly #revisions: Revisions;
   readonly #strategy: Strategy;
   readonly #leaving: AbortSignal;
   readonly #changed = new Signal();
@@ -63,6 +68,9 @@ class Run {
   #evidence: Evidence | null = null;
   #blindSince: number | null = null;
   #relabelledAt = Number.NEGATIVE_INFINITY;
+  /** by its last decision no other action than swaps in traffic is about to begin */
+  #onlySwaps = false;
+  #seen: { table: TableStatus | null; at: number } | null = null;
   /** it is done, and instances stay that are no part of its goal */
   #leaves = false;
   /** the hooks of a rollback, which nothing waits for until the end */
@@ -70,11 +78,15 @@ class Run {
 
   constructor(parts: EngineParts, rollout: Rollout, strategy: Strategy, leaving: AbortSignal) {
     this.#parts = parts;
+    this.#revisions = readOnce(parts.store);
     this.#leaving = leaving;
     this.#strategy = strategy;
     this.#record = new RolloutRecord(parts, rollout, leaving);
     const fail = (error: unknown, instance: string | null) => this.#fail(error, instance);
-    this.#performer = new Performer({ parts, record: this.#record, changed: this.#changed, fail });
+    this.#performer = new Performer({
+      ...{ parts, revisions: this.#revisions },
+      ...{ record: this.#record, changed: this.#changed, fail },
+    });
     this.#gates = this.#gatesAhead();
   }
 
@@ -126,7 +138,9 @@ class Run {
       else await this.#goOn();
     }
     this.#record.catchUp();
-    if (this.#rollout.state === 'open') await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
+    if (this.#rollout.state !== 'open') return;
+    await this.#changed.wait(this.#parts.clock, OBSERVE_AT_LEAST_EVERY);
+    if (this.#isSwapping()) await this.#parts.clock.sleep(GATHER);
   }
 
   async #goOn(): Promise<void> {
@@ -138,7 +152,7 @@ class Run {
   }
 
   #hasData(): boolean {
-    return candidatesOf(this.#rollout, this.#parts.store).some((revision) => dataOf(revision).length > 0);
+    return candidatesOf(this.#rollout, this.#revisions).some((revision) => dataOf(revision).length > 0);
   }
 
   /** Whether what happens to the disks before anything else has been done, remembered as a gate that is passed. */
@@ -149,7 +163,7 @@ class Run {
     if (!this.#hasData()) return true;
     const now = this.#parts.clock.now();
     const [before, after] = [from, to].map(({ revision }) =>
-      revision === null ? null : this.#parts.store.revision(this.#rollout.service, revision),
+      revision === null ? null : this.#revisions.revision(this.#rollout.service, revision),
     );
     try {
       const note = (happening: Happening) => this.#record.note(happening);
@@ -204,10 +218,11 @@ class Run {
 
   async #observe(acting: ReadonlyMap<string, Action['kind']>): Promise<ObservedPool> {
     const now = this.#parts.clock.now();
+    const { hypervisor, monitor } = this.#parts;
     const pool = await observe(
-      this.#parts,
+      { hypervisor, monitor, routing: { status: () => this.#table() } },
       this.#rollout.service,
-      candidatesOf(this.#rollout, this.#parts.store),
+      candidatesOf(this.#rollout, this.#revisions),
       acting,
       endsAll(this.#rollout) ? 'as stopped' : 'left out',
     );
@@ -220,13 +235,29 @@ class Run {
     };
   }
 
+  /** Its table. Where nothing but swaps in traffic is under way none of them changes it: what was seen a moment ago will do. */
+  async #table(): Promise<TableStatus | null> {
+    const now = this.#parts.clock.now();
+    if (this.#seen && this.#isSwapping() && now - this.#seen.at < RELABEL_WITHIN) return this.#seen.table;
+    const table = await this.#parts.routing.status(this.#rollout.service);
+    this.#seen = { table, at: now };
+    return table;
+  }
+
+  /** Whether swaps in traffic are under way, and nothing else. */
+  #isSwapping(): boolean {
+    const acting = [...this.#performer.acting.values()];
+    return this.#onlySwaps && acting.length > 0 && acting.every((kind) => kind === 'swapVolume');
+  }
+
   async #decide(pool: ObservedPool, now: number): Promise<void> {
     for (const { id, state, acting } of pool.instances) {
       if (state === 'stopped' && acting === null) this.#performer.lost(id);
     }
-    const view = viewOf(this.#rollout, this.#parts.store, this.#performer);
+    const view = viewOf(this.#rollout, this.#revisions, this.#performer);
     const decision = this.#strategy.next(pool, view, now);
     const swaps = onlySwaps(decision);
+    this.#onlySwaps = swaps;
     if (!swaps) await this.#relabel(pool);
     if (decision.kind !== 'gate') this.#record.stand(false);
     switch (decision.kind) {
@@ -271,6 +302,7 @@ class Run {
     if (wrong.length === 0) return;
     await this.#parts.routing.relabel(this.#rollout.service, Object.fromEntries(wrong));
     this.#relabelledAt = this.#parts.clock.now();
+    this.#seen = null;
   }
 
   /** Requests that an earlier controller left waiting go on, unless the swap they wait for is being finished. */
@@ -339,7 +371,7 @@ class Run {
   }
 
   #close(ended: Verdict, reason: ErrorReport | null, evidence: Evidence | null): void {
-    const target = targetOf(this.#rollout, this.#parts.store);
+    const target = targetOf(this.#rollout, this.#revisions);
     const verified = ended !== 'failed' && (target === null || proofs(target).length > 0);
     this.#record.close(
       { state: ended, reason },

@@ -133,14 +133,13 @@ async function retire(
 
 /** Names of the data volumes that an instance was started with. */
 async function dataIn(hypervisor: Hypervisor, instance: string): Promise<string[]> {
-  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === instance);
-  return dataOf(machine?.spec).map(({ name }) => name);
+  return dataOf((await hypervisor.find(instance))?.spec).map(({ name }) => name);
 }
 
 /** Of one whose process is gone nothing is left that its console and its journal do not tell. */
 async function isThere(hypervisor: Hypervisor, instance: string): Promise<boolean> {
-  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === instance);
-  return machine !== undefined && machine.state !== 'stopped';
+  const machine = await hypervisor.find(instance);
+  return machine !== null && machine.state !== 'stopped';
 }
 
 /** Keeps the guest as it stands. One of a service is kept: each holds its memory. */
@@ -269,7 +268,7 @@ function isSame(has: AttachedVolume, wanted: AttachedVolume): boolean {
 }
 
 async function find({ hypervisor }: Task, id: string): Promise<VirtualMachine> {
-  const machine = (await hypervisor.list()).find(({ spec }) => spec.id === id);
+  const machine = await hypervisor.find(id);
   if (machine?.state === 'running') return machine;
   throw new UnideployError(
     'UD_GUEST_START',

@@ -19,6 +19,8 @@ const MOST_PATIENCE = 500;
 const PATIENCE = 0.75;
 /** How much the last one counts in that time. */
 const LAST_COUNTS = 0.3;
+/** Of the time after which a guest had proven it when it was first asked so much counts: it may have been ready before. */
+const READY_BEFORE = 0.75;
 
 /** Asks every instance for its health and its revision, and remembers what it answered. */
 export class Monitor {
@@ -126,7 +128,8 @@ export class Monitor {
     if (isUnproven) await this.#clock.sleep(Math.max(FIRST_POLL, patience));
     for (let pause = FIRST_POLL; ; pause = Math.min(pause * 1.3, SLOWEST_POLL)) {
       if (await holds()) {
-        if (isChanging) this.#settled(service, this.#clock.now() - began);
+        const ms = this.#clock.now() - began;
+        if (isChanging) this.#settled(service, pause === FIRST_POLL ? ms * READY_BEFORE : ms);
         return true;
       }
       if (this.#clock.now() >= end) break;

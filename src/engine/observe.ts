@@ -20,7 +20,7 @@ export interface Senses {
  * @param frozen those that are kept as evidence are members of no pool; who takes everything down sees them all the same
  */
 export async function observe(
-  { hypervisor, routing, monitor }: Senses,
+  { hypervisor, routing, monitor }: Omit<Senses, 'routing'> & { routing: Pick<Routing, 'status'> },
   service: string,
   candidates: Revision[],
   acting: ReadonlyMap<string, Action['kind']>,

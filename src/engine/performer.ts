@@ -8,7 +8,7 @@ import { inVain } from './failures.ts';
 import type { EngineParts } from './parts.ts';
 import type { RolloutRecord } from './record.ts';
 import type { Signal } from './signal.ts';
-import { candidatesOf, targetOf } from './view.ts';
+import { candidatesOf, type Revisions, targetOf } from './view.ts';
 
 /** How often one action may be begun on one instance, in one direction: more means that it changes nothing. */
 const MOST_ATTEMPTS = 5;
@@ -26,6 +26,7 @@ interface Begun {
 
 interface PerformerParts {
   parts: EngineParts;
+  revisions: Revisions;
   record: RolloutRecord;
   changed: Signal;
   fail: (error: unknown, instance: string | null) => void;
@@ -38,6 +39,7 @@ export class Performer {
   /** swaps that have ended well, in the present direction */
   swapped: Swapped[] = [];
   readonly #parts: EngineParts;
+  readonly #revisions: Revisions;
   readonly #record: RolloutRecord;
   readonly #changed: Signal;
   readonly #fail: (error: unknown, instance: string | null) => void;
@@ -46,8 +48,9 @@ export class Performer {
   readonly #lost = new Set<string>();
   #unrecorded: { error: unknown } | null = null;
 
-  constructor({ parts, record, changed, fail }: PerformerParts) {
+  constructor({ parts, revisions, record, changed, fail }: PerformerParts) {
     this.#parts = parts;
+    this.#revisions = revisions;
     this.#record = record;
     this.#changed = changed;
     this.#fail = fail;
@@ -145,18 +148,16 @@ export class Performer {
     if (this.#record.rollout.direction === 'forward') return false;
     if (action.kind === 'shift' || action.kind === 'admit') return true;
     const { instance } = action;
-    const machines = await this.#parts.hypervisor.list().catch(() => null);
-    const machine = machines?.find(({ spec }) => spec.id === instance);
-    if (machines === null || machine?.state === 'running') return false;
+    const machine = await this.#parts.hypervisor.find(instance).catch(() => 'unknown' as const);
+    if (machine === 'unknown' || machine?.state === 'running') return false;
     this.#lost.add(instance);
     return this.#lost.size <= MOST_LOST;
   }
 
   #task(): Task {
-    const { store } = this.#parts;
     const { rollout } = this.#record;
-    const volumes = candidatesOf(rollout, store).flatMap((revision) => revision.volumes);
+    const volumes = candidatesOf(rollout, this.#revisions).flatMap((revision) => revision.volumes);
     const note: Task['note'] = (happening, changes) => this.#record.note(happening, changes);
-    return { ...this.#parts, rollout, target: targetOf(rollout, store), volumes, note };
+    return { ...this.#parts, rollout, target: targetOf(rollout, this.#revisions), volumes, note };
   }
 }

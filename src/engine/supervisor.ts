@@ -10,6 +10,8 @@ import { Ward, type WardParts } from './ward.ts';
 
 /** The longest time between two looks, ms, when nothing says that something has changed. */
 const LOOK_AT_LEAST_EVERY = 1000;
+/** The shortest, ms: guests that are being swapped by the hundred tell of something all the time. */
+const LOOK_AT_MOST_EVERY = 50;
 
 export interface SupervisorParts extends WardParts {
   store: Pick<
@@ -45,6 +47,7 @@ export class Supervisor {
     const unsubscribe = [hypervisor.onChange(wake), monitor.onChange(wake)];
     while (!this.#stopped) {
       this.#lookAtAll();
+      await clock.sleep(LOOK_AT_MOST_EVERY);
       await this.#wake.wait(clock, LOOK_AT_LEAST_EVERY);
     }
     for (const end of unsubscribe) end();

@@ -5,7 +5,20 @@ import type { RolloutView } from '../domain/strategy.ts';
 import type { TrafficPolicy } from '../domain/traffic.ts';
 import type { RolloutStore } from '../store/port.ts';
 
-type Revisions = Pick<RolloutStore, 'revision'>;
+export type Revisions = Pick<RolloutStore, 'revision'>;
+
+/** Each is read once: what a revision is made of never changes. */
+export function readOnce(store: Revisions): Revisions {
+  const known = new Map<string, Revision>();
+  return {
+    revision(service, number) {
+      const key = `${service} ${number}`;
+      const revision = known.get(key) ?? store.revision(service, number);
+      if (revision) known.set(key, revision);
+      return revision;
+    },
+  };
+}
 
 /**
  * What a strategy is told of a rollout.

@@ -156,6 +156,8 @@ export interface Hypervisor {
   removeTemplate(key: string): Promise<void>;
   /** All machines that have a run directory, whoever started them. */
   list(): Promise<VirtualMachine[]>;
+  /** One of them; null: there is none. */
+  find(id: string): Promise<VirtualMachine | null>;
   /** Attaches a read-only code volume beside those that are there. Success proves nothing about the guest. */
   attachVolume(id: string, volume: CodeVolume): Promise<void>;
   /** Asks the guest to let go of the volume and waits until it has (UD_VOLUME_UNPLUG when it never does). */

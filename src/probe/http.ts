@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Agent, request } from 'undici';
+import { Client } from 'undici';
 import { type Answers, proven } from '../domain/health.ts';
 import { isHostTrouble } from '../errors.ts';
 import type { Endpoint } from '../hypervisor/port.ts';
@@ -64,12 +64,11 @@ async function onConnection<T>(
   timeout: number,
   talk: (say: (path: string, post?: Post) => Promise<Answer>) => Promise<T>,
 ): Promise<T> {
-  const agent = new Agent({ connections: 1, pipelining: 1 });
-  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const client = new Client(`http://${host.includes(':') ? `[${host}]` : host}:${port}`);
   try {
-    return await talk((path, post) => ask(agent, origin + path, timeout, post));
+    return await talk((path, post) => ask(client, path, timeout, post));
   } finally {
-    void agent.destroy();
+    void client.destroy();
   }
 }
 
@@ -85,14 +84,19 @@ interface Answer {
 
 type Post = { method: 'POST'; body: string; headers: Record<string, string> };
 
-async function ask(agent: Agent, url: string, timeout: Questions['timeout'], post?: Post): Promise<Answer> {
+async function ask(
+  client: Client,
+  path: string,
+  timeout: Questions['timeout'],
+  post?: Post,
+): Promise<Answer> {
   // Not by a signal: undici hears of it only when it has a connection, and a guest that hangs may never take one.
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeout} ms`)), timeout);
   });
   try {
-    return await Promise.race([answerOf(agent, url, post), late]);
+    return await Promise.race([answerOf(client, path, post), late]);
   } catch (error) {
     if (isHostTrouble(error)) throw error;
     return { status: null, body: '', summary: (error as Error).message };
@@ -101,8 +105,8 @@ async function ask(agent: Agent, url: string, timeout: Questions['timeout'], pos
   }
 }
 
-async function answerOf(agent: Agent, url: string, post: Post | undefined): Promise<Answer> {
-  const { statusCode, body } = await request(url, { dispatcher: agent, ...post });
+async function answerOf(client: Client, path: string, post: Post | undefined): Promise<Answer> {
+  const { statusCode, body } = await client.request({ path, method: 'GET', ...post });
   const text = await readShort(body);
   const summary = `${statusCode} ${text.trim().split('\n')[0]?.slice(0, 80)}`.trim();
   return { status: statusCode, body: text, summary };

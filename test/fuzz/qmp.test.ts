@@ -151,7 +151,7 @@ describe('a monitor', () => {
         next = { ...said, greeting: 'good', replies: ['answer', ...said.replies] };
         const session = await ends(connectQmp(path(), { deadlineMs: PATIENCE }));
         if (!session) return;
-        const board = { id: 'site-1-1', machine: MACHINE, directory, session: hurried(session) };
+        const board = { id: 'site-1-1', machine: MACHINE, directory, session: hurried(session), known: null };
         const free = { expectCommand: () => {}, lend: async () => {}, takeBack: async () => {} };
         await ends(change({ ...board, ...free, unplugMs: PATIENCE }));
         session.close();

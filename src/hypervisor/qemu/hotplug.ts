@@ -24,6 +24,8 @@ export interface Plugboard {
   machine: Machine;
   directory: RunDirectory;
   session: QmpSession;
+  /** what is attached, where that is known for certain; null: QEMU is asked, and may have files open that no device shows */
+  known: Attachment[] | null;
   expectCommand: ExpectCommand;
   /** lets QEMU read an artifact of the store */
   lend: (digest: Digest) => Promise<void>;
@@ -38,9 +40,8 @@ export interface Plugboard {
  * Throws UD_VOLUME_ATTACH.
  */
 export async function attach(board: Plugboard, volume: CodeVolume): Promise<Attachment[]> {
-  const [present, nodes] = await Promise.all([attachedVolumes(board), queryNodes(board.session)]);
+  const present = board.known ?? (await tidied(board));
   if (present.some((attached) => isSame(attached, volume))) return present;
-  await removeIdleNodes(board, present, nodes);
   const place = await freePlace(board, volume);
   const attachment = await open(board, volume, present);
   await plug(board, attachment, place);
@@ -52,7 +53,7 @@ export async function attach(board: Plugboard, volume: CodeVolume): Promise<Atta
  * or stays silent; it keeps the volume then, and asking again is fine. Returns what is attached then.
  */
 export async function detach(board: Plugboard, volume: AttachedVolume): Promise<Attachment[]> {
-  const present = await attachedVolumes(board);
+  const present = board.known ?? (await attachedVolumes(board));
   const leaving = present.filter((attached) => isSame(attached, volume));
   for (const attachment of leaving) await (await requestUnplug(board, attachment)).done();
   const left = present.filter((attached) => !leaving.includes(attached));
@@ -67,7 +68,7 @@ export async function detach(board: Plugboard, volume: AttachedVolume): Promise<
  * attached then.
  */
 export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVolume): Promise<Attachment[]> {
-  const present = await attachedVolumes(board);
+  const present = board.known ?? (await tidied(board));
   const old = present.filter((attached) => isSame(attached, from) && !isSame(attached, to));
   const isThere = present.some((attached) => isSame(attached, to));
   const place = isThere ? null : await freePlace(board, to);
@@ -76,7 +77,10 @@ export async function replace(board: Plugboard, from: AttachedVolume, to: CodeVo
   for (const each of old) leaving.push(await requestUnplug(board, each));
   if (opened !== null) await plug(board, opened.attachment, opened.place);
   for (const each of leaving) await each.done();
-  return await tidy(board);
+  const left = present.filter((attached) => !old.includes(attached));
+  const now = opened === null ? left : [...left, opened.attachment];
+  await board.takeBack(now.map(({ digest }) => digest));
+  return now;
 }
 
 /** What QEMU itself says is attached, oldest first. The run directory only adds the whole digests. */
@@ -183,20 +187,15 @@ async function closeNode(board: Plugboard, node: string, end: number): Promise<v
   }
 }
 
-async function tidy(board: Plugboard): Promise<Attachment[]> {
+/** What is attached, once files are closed that no device shows: what is left when a controller died between two steps. */
+async function tidied(board: Plugboard): Promise<Attachment[]> {
   const [present, nodes] = await Promise.all([attachedVolumes(board), queryNodes(board.session)]);
-  await removeIdleNodes(board, present, nodes);
-  await board.takeBack(present.map(({ digest }) => digest));
-  return present;
-}
-
-/** Closes files that no device shows: what is left when a controller died between two steps. */
-async function removeIdleNodes(board: Plugboard, present: Attachment[], nodes: string[]): Promise<void> {
   const used = new Set(present.map(nodeOf));
   for (const node of nodes) {
-    // One still in use belongs to a device on its way out: the next change finds it again.
+    // One still in use belongs to a device on its way out: whoever looks next finds it again.
     if (isVolumeNode(node) && !used.has(node)) await blockdevDel(board.session, node).catch(() => {});
   }
+  return present;
 }
 
 function unplugError(board: Plugboard, { name, digest }: Attachment, what: string): UnideployError {

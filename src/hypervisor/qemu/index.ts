@@ -7,7 +7,7 @@ import { type CodeVolume, type Digest, dataOf } from '../../domain/revision.ts';
 import { refusedSnapshot } from '../../domain/snapshot.ts';
 import { UnideployError } from '../../errors.ts';
 import { SnapshotCatalogue } from '../../snapshots/catalogue.ts';
-import type { AttachedVolume, Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
+import type { Copying, Hypervisor, InstanceSpec, Stopped, VirtualMachine } from '../port.ts';
 import { chooseAccelerator, probeAccelerators } from './accelerator/verdicts.ts';
 import { type Attachment, readAttachments, reserve } from './attachments.ts';
 import { commandOf } from './command.ts';
@@ -186,16 +186,19 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
     try {
       expectCommand();
       await writeFile(directory.unwoken, '');
+      machine.unwoken = true;
       await begin();
       const { endpoint } = machine;
       if (endpoint === null) throw new UnideployError('UD_TEMPLATE', `${spec.id} has no address`, 'boot it');
       await wake({ endpoint, mac: macOf(spec.id) });
       expectCommand();
       await rm(directory.unwoken);
+      machine.unwoken = false;
       machine.volumesChanged();
     } catch (error) {
       machine.disconnect();
       await templates.discard(directory);
+      machine.unwoken = false;
       throw error instanceof QmpRefusal ? monitorError(spec.id, error) : error;
     }
   }
@@ -238,21 +241,23 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
   };
 
   /** One change at a time for each machine; other machines go on. */
-  async function change(id: string, act: (board: Plugboard) => Promise<AttachedVolume[]>): Promise<void> {
+  async function change(id: string, act: (board: Plugboard) => Promise<Attachment[]>): Promise<void> {
     const machine = await need(id);
     await machine.exclusively(async () => {
       const session = await machine.connect();
-      const { spec, directory, expectCommand } = machine;
-      let now: AttachedVolume[] | undefined;
+      const { spec, directory, expectCommand, attachments: known } = machine;
+      let now: Attachment[] | undefined;
+      machine.changing = true;
       try {
         now = await act({
-          ...{ id, machine: spec.machine, directory, session, expectCommand, unplugMs },
+          ...{ id, machine: spec.machine, directory, session, known, expectCommand, unplugMs },
           lend: (digest) => lend(directory, digest, artifactPath(digest)),
           takeBack: (but) => takeBack(directory, new Set([...bootedFrom(spec), ...but])),
         });
       } catch (error) {
         throw error instanceof QmpRefusal ? monitorError(id, error) : error;
       } finally {
+        machine.changing = false;
         machine.volumesChanged(now);
       }
     });
@@ -303,6 +308,11 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       return seen.filter((machine): machine is VirtualMachine => machine !== null);
     },
 
+    async find(id) {
+      await tidy();
+      return (await find(id))?.observe() ?? null;
+    },
+
     attachVolume: (id, volume) => change(id, (board) => attach(board, volume)),
 
     detachVolume: (id, volume) => change(id, (board) => detach(board, volume)),
@@ -332,6 +342,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
         // Written first: a controller that dies between the two leaves no half of a pool member.
         machine.expectCommand();
         await writeFile(machine.directory.frozen, '');
+        machine.frozen = true;
         const session = await machine.connect(2_000).catch(() => null);
         if (session) await stopGuest(session, 2_000).catch(() => {});
         machine.volumesChanged();
@@ -347,7 +358,7 @@ export function qemuHypervisor(options: QemuOptions): Hypervisor {
       const machine = await need(id);
       return await machine.exclusively(async () => {
         machine.expectCommand();
-        if (livingPid(machine.directory) === null || existsSync(machine.directory.frozen))
+        if (livingPid(machine.directory) === null || machine.frozen)
           throw refusedSnapshot(`${id} does not run`, 'take one of an instance that is well');
         try {
           return await saveMachine(machine, await userOf(machine.directory), order);

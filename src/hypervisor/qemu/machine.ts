@@ -4,6 +4,7 @@ import type { Sample } from '../../domain/memory.ts';
 import type { Exit, Vitals } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
+import type { Attachment } from './attachments.ts';
 import { commanded, type ExpectCommand } from './command.ts';
 import { attachedVolumes } from './hotplug.ts';
 import { connectMonitor } from './monitors.ts';
@@ -50,6 +51,12 @@ export class Machine {
   launching = false;
   /** it stands still while it is being saved */
   saving = false;
+  /** its volumes are being changed: what is attached is told when that is over */
+  changing = false;
+  /** kept as it stands, as evidence */
+  frozen: boolean;
+  /** it has not been told yet who it is */
+  unwoken: boolean;
 
   #changed: (id: string) => void;
   #opened: (machine: Machine, session: QmpSession) => void;
@@ -58,6 +65,8 @@ export class Machine {
   #released = false;
   #endpoint: Endpoint | null = null;
   #volumes: AttachedVolume[] = [];
+  /** the same as QEMU and the run directory had it when it was last known for certain; null: it never was */
+  #attachments: Attachment[] | null = null;
   /** counts the times they may have changed; QEMU is asked again when it is ahead of the count they were read at */
   #volumeChanges = 1;
   #volumesReadAt = 0;
@@ -86,6 +95,8 @@ export class Machine {
     this.expectCommand = expectCommand;
     this.#changed = changed;
     this.#opened = opened;
+    this.frozen = existsSync(directory.frozen);
+    this.unwoken = existsSync(directory.unwoken);
   }
 
   /** Waits for the monitor of a QEMU that was just started. Throws UD_GUEST_START when it ends before. */
@@ -128,8 +139,8 @@ export class Machine {
   /** The machine as it is now. Takes at most about PROMPT_MS, also when QEMU hangs (`runState` is null then). */
   async observe(): Promise<VirtualMachine> {
     const { spec } = this;
-    if (existsSync(this.directory.frozen)) return { ...UNKNOWN, spec, state: 'frozen' };
-    if (existsSync(this.directory.unwoken)) return { ...UNKNOWN, spec, state: 'starting' };
+    if (this.frozen) return { ...UNKNOWN, spec, state: 'frozen' };
+    if (this.unwoken) return { ...UNKNOWN, spec, state: 'starting' };
     if (this.#session === null && livingPid(this.directory) === null)
       return { ...UNKNOWN, spec, state: this.launching ? 'starting' : 'stopped' };
     const runState = this.#isCurrent()
@@ -166,16 +177,22 @@ export class Machine {
     return await guestMemory(session);
   }
 
+  /** What is attached, where nothing has happened since that was seen or brought about; null: QEMU is to be asked. */
+  get attachments(): Attachment[] | null {
+    return this.#volumesReadAt >= this.#volumeChanges ? this.#attachments : null;
+  }
+
   /** @param now what is attached after a change; left out: it is not known, and QEMU is to be asked */
-  volumesChanged(now?: AttachedVolume[]): void {
+  volumesChanged(now?: Attachment[]): void {
     this.#volumeChanges += 1;
     if (now) this.#setVolumes(now, this.#volumeChanges);
     this.#announce();
   }
 
-  #setVolumes(volumes: AttachedVolume[], readAt: number): void {
+  #setVolumes(attachments: Attachment[], readAt: number): void {
     this.#volumesReadAt = readAt;
-    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
+    this.#attachments = attachments;
+    this.#volumes = attachments.map(({ name, digest }) => ({ name, digest }));
   }
 
   /** Ends the session; the machine goes on. */
@@ -231,7 +248,7 @@ export class Machine {
   #isCurrent(): boolean {
     return (
       this.#session?.open === true &&
-      this.#volumesReadAt >= this.#volumeChanges &&
+      (this.changing || this.#volumesReadAt >= this.#volumeChanges) &&
       this.#askedAt > this.#toldAt &&
       performance.now() - this.#askedAt < STATE_COUNTS_FOR
     );

@@ -231,6 +231,7 @@ export class SimulatedWorld {
       this.#templates.delete(key);
     },
     list: async () => this.machines(),
+    find: async (id) => this.machines().find(({ spec }) => spec.id === id) ?? null,
     attachVolume: async (id, volume) => {
       const guest = this.#running(id);
       if (has(guest, volume)) return;

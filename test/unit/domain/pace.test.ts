@@ -40,6 +40,6 @@ describe('how many guests are swapped at once', () => {
 
   it('are not judged by swaps that began when there were fewer', () => {
     const wide = Array.from({ length: 4 }, () => ({ beside: 4, ms: 100 }));
-    expect(parallelism([...wide, ...wide, ...wide])).toBe(6);
+    expect(parallelism([...wide, ...wide, ...wide, ...wide])).toBe(6);
   });
 });
