@@ -70,7 +70,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
     this.#enter(instance);
     const kept = this.#repeatable ? instance.takeIdle() : undefined;
     if (kept) this.#ask(kept, true);
-    else this.#connect(instance);
+    else this.#connect(instance, this.#repeatable);
   }
 
   refuse(refusal: Refusal): void {
@@ -207,7 +207,8 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
     else this.#fail('answer', lost(error));
   }
 
-  #connect(instance: Instance): void {
+  /** `orKept`: one that was used before will do. */
+  #connect(instance: Instance, orKept: boolean): void {
     this.#wait(this.#service.policy.timeouts.connect);
     this.#giveUp = instance.connect(
       (connection) => {
@@ -218,6 +219,12 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
         this.#giveUp = undefined;
         if (!this.#done) this.#retry('connect', unreachable(error));
       },
+      orKept
+        ? (connection) => {
+            this.#giveUp = undefined;
+            this.#ask(connection, true);
+          }
+        : undefined,
     );
   }
 
@@ -237,7 +244,7 @@ export class Exchange implements Exchanging, Asker, BodyReader, Routed, InFlight
 
   /** The connection was closed while it was idle: the same instance on a new one. */
   #askAnew(): void {
-    if (this.#instance) this.#connect(this.#instance);
+    if (this.#instance) this.#connect(this.#instance, false);
   }
 
   /** Asks another instance, where there is one left. */

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Figures, Route } from '../port.ts';
 import type { Candidate } from './balance/group.ts';
+import { Dialing } from './dialing.ts';
 import { Counts } from './figures.ts';
 import {
   type InstanceConnection,
@@ -31,6 +32,7 @@ export class Instance implements Candidate {
   readonly #onIdle: (instance: Instance) => void;
   readonly #counts = new Map<number, Counts>();
   readonly #idle: InstanceConnection[] = [];
+  readonly #dialing = new Dialing();
   /** of the connections that are kept: those of an earlier one are not */
   #generation = 0;
   #revision: number;
@@ -73,17 +75,33 @@ export class Instance implements Candidate {
     }
   }
 
-  /** A connection of its own; returns the way to give up. */
+  /**
+   * A new connection, when its turn comes; returns the way to give up. `takeIdle`: one that was used before will do as
+   * well, should one become idle earlier.
+   */
   connect(
     onConnected: (connection: InstanceConnection) => void,
     onFailed: (error: Error) => void,
+    takeIdle?: (connection: InstanceConnection) => void,
   ): () => void {
-    return openInstanceConnection(this, this.#generation, this.#onFree, onConnected, onFailed);
+    return this.#dialing.add({
+      open: (made, failed) =>
+        openInstanceConnection(
+          this,
+          this.#generation,
+          this.#onFree,
+          inTurn(made, onConnected),
+          inTurn(failed, onFailed),
+        ),
+      ...(takeIdle && { takeIdle }),
+    });
   }
 
-  /** A bare one, for what is not HTTP/1; returns the way to give up. */
+  /** A bare one, for what is not HTTP/1, when its turn comes; returns the way to give up. */
   connectBare(onConnected: (socket: Socket) => void, onFailed: (error: Error) => void): () => void {
-    return openConnection(this, onConnected, onFailed);
+    return this.#dialing.add({
+      open: (made, failed) => openConnection(this, inTurn(made, onConnected), inTurn(failed, onFailed)),
+    });
   }
 
   /** Closes the connections without a request now, the others after theirs. */
@@ -109,12 +127,20 @@ export class Instance implements Candidate {
     if (reusable && connection.generation === this.#generation) {
       connection.idleSince = performance.now();
       this.#idle.push(connection);
+      // not at once: what else has arrived on it is no answer to the next question
+      if (this.#dialing.wantsIdle) process.nextTick(() => this.#giveIdle());
       return;
     }
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (reusable) connection.destroy();
   };
+
+  #giveIdle(): void {
+    if (!this.#dialing.wantsIdle) return;
+    const connection = this.takeIdle();
+    if (connection) this.#dialing.give(connection);
+  }
 
   #countsOf(revision: number): Counts {
     const known = this.#counts.get(revision);
@@ -123,6 +149,14 @@ export class Instance implements Candidate {
     this.#counts.set(revision, counts);
     return counts;
   }
+}
+
+/** Lets the next one have its turn, and tells the one who has had it. */
+function inTurn<T>(end: () => void, tell: (outcome: T) => void): (outcome: T) => void {
+  return (outcome) => {
+    end();
+    tell(outcome);
+  };
 }
 
 function isStale({ idleSince, idleFor }: InstanceConnection, now: number): boolean {

@@ -7,6 +7,8 @@ export const LIMITS = {
   /** below the 5 s of the smallest servers in use, most of which announce none */
   upstreamIdle: 1_000,
   upstreamIdleAnnounced: 4_000,
+  /** until an instance that has not taken a connection is dialled anew; twice as long each time */
+  redial: 20,
   /** head of an instance's answer */
   answerHead: 65_536,
   /** kept of what a client has sent before anybody is ready for it */

@@ -2,8 +2,10 @@
  * HAProxy queues requests only for servers that are up and full, and answers 503 at once where none is usable. So held
  * requests wait in a Lua action until the pool has a server of some weight: their number, bytes (of their heads) and time
  * are bounded, their bodies stay unread. One that waits looks every few milliseconds, less often the more there are: the
- * order in which they go on is not exactly the one in which they came. HAProxy ends the action of a client that goes
- * away without a word, so one that has not looked for a second counts no more.
+ * order in which they go on is not exactly the one in which they came. They go on some milliseconds apart: HAProxy makes
+ * a connection for each that finds none idle, and of a burst QEMU's user network, with its backlog of 1, loses most.
+ * HAProxy ends the action of a client that goes away without a word, so one that has not looked for a second counts no
+ * more.
  */
 export const HOLD_SCRIPT = `
 local holds = {}
@@ -14,7 +16,7 @@ local function now()
 end
 
 local function hold_of(service)
-  holds[service] = holds[service] or { waiting = {}, number = 0, bytes = 0, holds = 0, refused = {} }
+  holds[service] = holds[service] or { waiting = {}, number = 0, turn = 0, bytes = 0, holds = 0, refused = {} }
   return holds[service]
 end
 
@@ -39,6 +41,14 @@ local function sweep(hold)
   for ticket in pairs(hold.waiting) do
     if ticket.seen < since then leave(hold, ticket) end
   end
+end
+
+-- milliseconds until one that has waited may go on
+local function turn(hold)
+  local at = now()
+  local mine = math.max(hold.turn, at)
+  hold.turn = mine + math.min(4, 100 / hold.number)
+  return math.floor(mine - at)
 end
 
 local function answer(txn, status, reason, message)
@@ -78,6 +88,9 @@ core.register_action('hold', { 'tcp-req', 'http-req' }, function(txn, mode, serv
       return refuse('hold-timeout', 'no instance took the request within ' .. tonumber(time) / 1000 .. ' s')
     end
     core.msleep(5 + hold.number // 20)
+    local wait = txn.f:nbsrv() > 0 and turn(hold) or 0
+    -- it would sleep for ever
+    if wait > 0 then core.msleep(wait) end
   end
   leave(hold, ticket)
 end, 6)

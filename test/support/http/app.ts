@@ -12,7 +12,15 @@ export interface App {
 
 /** `bytes`: length of its answers; a short line otherwise. */
 export async function startApp(revision: string, bytes?: number): Promise<App> {
-  const args = [PROGRAM, revision, ...(bytes === undefined ? [] : [String(bytes)])];
+  return await start([APP, revision, ...(bytes === undefined ? [] : [String(bytes)])]);
+}
+
+/** One that listens with a backlog of 1, and takes `acceptMs` to accept a connection. */
+export async function startNarrowApp(acceptMs: number): Promise<App> {
+  return await start([NARROW_APP, String(acceptMs)]);
+}
+
+async function start(args: string[]): Promise<App> {
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
   const [port] = await Promise.race([
@@ -29,4 +37,5 @@ export async function startApp(revision: string, bytes?: number): Promise<App> {
   };
 }
 
-const PROGRAM = fileURLToPath(new URL('app.mjs', import.meta.url));
+const APP = fileURLToPath(new URL('app.mjs', import.meta.url));
+const NARROW_APP = fileURLToPath(new URL('narrow-app.mjs', import.meta.url));

@@ -226,7 +226,11 @@ export class InstanceConnection {
   }
 }
 
-/** Opens a connection (`onConnected`, `onFailed`: one of them, once); returns the way to give up. */
+/**
+ * Opens a connection (`onConnected`, `onFailed`: one of them, once); returns the way to give up. Where no answer comes it
+ * dials anew, after some `LIMITS.redial` ms at first: a listener whose backlog is full drops what arrives, and the kernel
+ * would send it again only after a second.
+ */
 export function openConnection(
   { host, port }: Address,
   onConnected: (socket: Socket) => void,
@@ -243,24 +247,46 @@ export function openConnection(
     highWaterMark: LIMITS.buffered,
     ...(onread && { onread }),
   };
-  const socket = connect(options);
-  const fail = (error: Error) => {
-    socket.off('connect', succeed).on('error', () => undefined);
-    onFailed(error);
+  let giveUp: () => void;
+  const dial = (patience: number) => {
+    const socket = connect(options);
+    const fail = (error: Error) => {
+      stop();
+      onFailed(error);
+    };
+    const succeed = () => {
+      clearTimeout(timer);
+      socket.off('error', fail);
+      onConnected(socket);
+    };
+    const stop = () => {
+      clearTimeout(timer);
+      socket
+        .off('error', fail)
+        .off('connect', succeed)
+        .on('error', () => undefined);
+    };
+    giveUp = () => {
+      stop();
+      socket.destroy();
+    };
+    // spread, so that processes which were dropped together do not come again together
+    const timer = setTimeout(
+      () => {
+        // after a halt of this process the answer may be there, unread
+        setImmediate(() => {
+          if (!socket.connecting) return;
+          giveUp();
+          dial(patience * 2);
+        });
+      },
+      patience * (0.5 + Math.random()),
+    );
+    socket.once('error', fail);
+    socket.once('connect', succeed);
   };
-  const succeed = () => {
-    socket.off('error', fail);
-    onConnected(socket);
-  };
-  socket.once('error', fail);
-  socket.once('connect', succeed);
-  return () => {
-    socket
-      .off('error', fail)
-      .off('connect', succeed)
-      .on('error', () => undefined);
-    socket.destroy();
-  };
+  dial(LIMITS.redial);
+  return () => giveUp();
 }
 
 /** The same for HTTP/1.1; see the constructor of `InstanceConnection`. */
