@@ -4,7 +4,7 @@ import type { Sample } from '../../domain/memory.ts';
 import type { Exit, Vitals } from '../../domain/supervision.ts';
 import { UnideployError } from '../../errors.ts';
 import type { AttachedVolume, Endpoint, InstanceSpec, VirtualMachine } from '../port.ts';
-import type { Attachment } from './attachments.ts';
+import { type Attachment, deviceOf } from './attachments.ts';
 import { commanded, type ExpectCommand } from './command.ts';
 import { attachedVolumes } from './hotplug.ts';
 import { connectMonitor } from './monitors.ts';
@@ -65,8 +65,10 @@ export class Machine {
   #released = false;
   #endpoint: Endpoint | null = null;
   #volumes: AttachedVolume[] = [];
-  /** the same as QEMU and the run directory had it when it was last known for certain; null: it never was */
+  /** the same as the last change has left it; null: something else has happened since */
   #attachments: Attachment[] | null = null;
+  /** devices that went while its volumes were being changed */
+  readonly #deleted = new Set<string>();
   /** counts the times they may have changed; QEMU is asked again when it is ahead of the count they were read at */
   #volumeChanges = 1;
   #volumesReadAt = 0;
@@ -177,7 +179,7 @@ export class Machine {
     return await guestMemory(session);
   }
 
-  /** What is attached, where nothing has happened since that was seen or brought about; null: QEMU is to be asked. */
+  /** What is attached, where nothing has happened since the last change by this process; null: QEMU is to be asked. */
   get attachments(): Attachment[] | null {
     return this.#volumesReadAt >= this.#volumeChanges ? this.#attachments : null;
   }
@@ -185,14 +187,17 @@ export class Machine {
   /** @param now what is attached after a change; left out: it is not known, and QEMU is to be asked */
   volumesChanged(now?: Attachment[]): void {
     this.#volumeChanges += 1;
-    if (now) this.#setVolumes(now, this.#volumeChanges);
+    // What a guest was asked for earlier it may have let go of in the midst of this change.
+    const isSo = now !== undefined && !now.some((each) => this.#deleted.has(deviceOf(each)));
+    this.#deleted.clear();
+    this.#attachments = isSo ? now : null;
+    if (isSo) this.#setVolumes(now, this.#volumeChanges);
     this.#announce();
   }
 
-  #setVolumes(attachments: Attachment[], readAt: number): void {
+  #setVolumes(volumes: AttachedVolume[], readAt: number): void {
     this.#volumesReadAt = readAt;
-    this.#attachments = attachments;
-    this.#volumes = attachments.map(({ name, digest }) => ({ name, digest }));
+    this.#volumes = volumes.map(({ name, digest }) => ({ name, digest }));
   }
 
   /** Ends the session; the machine goes on. */
@@ -226,6 +231,7 @@ export class Machine {
     }
     this.#session = session;
     this.#volumeChanges += 1;
+    this.#attachments = null;
     session.onEvent((event) => this.#take(event));
     session.onClose(() => this.#lost(session));
     this.#opened(this, session);
@@ -289,8 +295,11 @@ export class Machine {
 
   #take({ name, data }: QmpEvent): void {
     if (NOISE.has(name)) return;
-    if (name === 'DEVICE_DELETED') this.#volumeChanges += 1;
-    else this.#toldAt = performance.now();
+    if (name === 'DEVICE_DELETED') {
+      this.#volumeChanges += 1;
+      if (this.changing) this.#deleted.add(String(data.device));
+      else this.#attachments = null;
+    } else this.#toldAt = performance.now();
     if (TELLING.has(name)) {
       const word = typeof data.reason === 'string' ? `${name} ${data.reason}` : name;
       this.#events = [...this.#events, word].slice(-KEPT_EVENTS);

@@ -106,6 +106,9 @@ describe('volumes on virtio-scsi, one guest', () => {
     const debug = await connectQmp(runDirectory(here.state, 'site-1-1').debug, { deadlineMs: 5_000 });
     await lend(runDirectory(here.state, 'site-1-1'), digest, here.artifactPath(digest));
     await blockdevAdd(debug, volumeNode({ number: 200, name: 'code', digest, format: 'squashfs' }));
+    await hypervisor.close();
+    hypervisor = here.hypervisor();
+    expect((await see(hypervisor, 'site-1-1')).volumes).toHaveLength(1);
     const extra = await here.volume('extra', 'more');
     await hypervisor.attachVolume('site-1-1', extra);
     expect(await queryNodes(debug)).not.toContain(`d${digest.slice(0, 12)}.200`);
