@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, chown, link, lstat, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Users, userFor } from '../../confinement.ts';
 import type { Fence } from '../../domain/fence.ts';
 import { canonical } from '../../domain/revision.ts';
@@ -60,6 +61,8 @@ interface Kept {
 
 /** Milliseconds that saving and loading may take: both are over in a fraction of a second. */
 const STATE_DEADLINE = 30_000;
+/** Milliseconds that a guest rests before it is kept: what it has put off in its boot each of its copies would do again. */
+const SETTLES_FOR = 1_000;
 const QUITS_WITHIN = 5_000;
 
 /** Name of the memory in the run directory of a copy, by which its QEMU opens it. */
@@ -113,6 +116,7 @@ export function templatesOf({ state, fence, qemu, accelOf, users, boot }: Parts)
       await createRunDirectory(directory, guest, user);
       await boot(machine, { ram: { path: WRITTEN.ram, share: true } });
       await prove(await machine.observe());
+      await pause(SETTLES_FOR);
       const saved = join(directory.path, 'state');
       await saveState(machine, user, saved, { ramInFile: true, deadlineMs: STATE_DEADLINE });
       await quit(await machine.connect()).catch(() => {});
