@@ -1,5 +1,6 @@
 import { type ContentStore, missing, type StoredFile } from '../artifact/store.ts';
 import type { Clock } from '../domain/clock.ts';
+import { LOOKED_THROUGH, previousOf } from '../domain/previous.ts';
 import { type Holdings, kept, needed } from '../domain/retention.ts';
 import { artifactsOf, type Digest, type Revision } from '../domain/revision.ts';
 import type { Snapshot } from '../domain/snapshot.ts';
@@ -12,7 +13,7 @@ import type { Collected, CollectedFile } from './messages.ts';
 export const ASKED_FOR = 3_600_000;
 
 interface CollectorParts {
-  store: Pick<Store, 'owners' | 'revisions' | 'service' | 'openRollouts'>;
+  store: Pick<Store, 'owners' | 'revisions' | 'rollouts' | 'service' | 'openRollouts'>;
   artifacts: Pick<ContentStore, 'list' | 'remove' | 'has'>;
   hypervisor: Pick<Hypervisor, 'list' | 'templates' | 'removeTemplate'>;
   /** left out: there are none */
@@ -129,11 +130,15 @@ export class Collector {
       .filter((rollout) => rollout.service === name)
       .flatMap(({ from, to, among }) => [from.revision, to.revision, ...among])
       .filter((number) => number !== null);
+    const revisions = store.revisions(name);
+    const goal = service?.goal.revision ?? null;
+    const previous = previousOf(goal, revisions, store.rollouts(name, LOOKED_THROUGH));
     return {
-      revisions: store.revisions(name),
+      revisions,
       // A service that is taken down goes back to nothing.
       keep: service?.policy.keep ?? 0,
-      goal: service?.goal.revision ?? null,
+      goal,
+      previous: previous?.number ?? null,
       moving,
     };
   }

@@ -3,6 +3,7 @@ import { choose } from '../domain/choice.ts';
 import type { JournalEntry } from '../domain/journal.ts';
 import { ungated } from '../domain/policy.ts';
 import { isReady } from '../domain/pool.ts';
+import { LOOKED_THROUGH, previousOf } from '../domain/previous.ts';
 import type { Sick } from '../domain/repair.ts';
 import { artifactsOf, canonical, dataOf, type Revision, type RevisionSpec } from '../domain/revision.ts';
 import {
@@ -117,11 +118,11 @@ export class Deployments {
     return { strategy: opened.strategy, from, to, steps, ms: duration(steps) };
   }
 
-  /** @param revision null: the last stable one before the one that runs */
+  /** @param revision null: what was served before the one that runs */
   async rollback(name: string, revision: number | null, performer: string): Promise<Started> {
     await this.#makeRoom(name, performer, null);
     const service = needService(this.#store, name);
-    const target = revision === null ? this.#lastStable(service) : this.#needRevision(name, revision);
+    const target = revision === null ? this.#previous(service) : this.#needRevision(name, revision);
     await this.#needArtifacts(target);
     return await this.#begin(
       service,
@@ -332,10 +333,9 @@ export class Deployments {
     return same(newest) ? (newest ?? null) : null;
   }
 
-  #lastStable({ name, goal }: Service): Revision {
-    const found = this.#store
-      .revisions(name)
-      .find(({ number, stableAt }) => stableAt !== null && number < (goal.revision ?? 0));
+  #previous({ name, goal }: Service): Revision {
+    const { revisions, rollouts } = this.#store;
+    const found = previousOf(goal.revision, revisions(name), rollouts(name, LOOKED_THROUGH));
     if (found) return found;
     throw new UnideployError(
       'UD_UNKNOWN_REVISION',

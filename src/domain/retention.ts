@@ -8,19 +8,22 @@ export interface Holdings {
   keep: number;
   /** the revision that its last rollout reached; null: none */
   goal: number | null;
+  /** the revision that a rollback goes to; null: there is none */
+  previous: number | null;
   /** revisions that the rollout under way moves between */
   moving: number[];
 }
 
 /** The revisions that must stay for a service, by number, each with the reason that people are told. */
-export function kept({ revisions, keep, goal, moving }: Holdings): Map<number, string> {
+export function kept({ revisions, keep, goal, previous, moving }: Holdings): Map<number, string> {
   const stable = revisions.filter(({ stableAt }) => stableAt !== null).slice(0, keep);
   const reasonOf = (revision: Revision): string | null => {
     const { number, pinned } = revision;
     if (number === goal) return 'served';
     if (moving.includes(number)) return 'of the rollout under way';
     if (pinned) return `pinned by ${pinned.by}`;
-    return stable.includes(revision) ? 'stable' : null;
+    if (stable.includes(revision)) return 'stable';
+    return number === previous ? 'what a rollback goes to' : null;
   };
   const reasons = new Map<number, string>();
   for (const revision of revisions) {

@@ -9,11 +9,7 @@ import { startingOptions } from '../patience.ts';
 export function rollbackCommand(program: Command): void {
   const command = program
     .command('rollback')
-    .argument(
-      '[revision]',
-      'revision number; without it, the last stable one before the one that runs',
-      toNumber,
-    )
+    .argument('[revision]', 'revision number; without it, what was served before the one that runs', toNumber)
     .option('--to <revision>', 'the same as the argument', toNumber)
     .description('move the service back to an earlier revision, by its exact artifacts');
   // A way back that is aborted ends halfway, for a person.

@@ -19,6 +19,8 @@ export const LIMITS = {
   /** between two looks at the certificate files */
   certificates: 1_000,
   start: 15_000,
+  /** how long a port in use is tried again: a process that was killed keeps it for a moment longer than it is seen */
+  bind: 500,
   /** an answer on the runtime socket */
   answer: 5_000,
   /** from SIGTERM to SIGKILL */

@@ -70,8 +70,15 @@ export async function startHaproxy({ program, listen, tables, files, ...start }:
   }
 }
 
-/** A port that can be listened on now: the one asked for, or one that the system chooses (UD_PORT_IN_USE). */
-export async function freePort({ host, port }: ListenAddress): Promise<number> {
+/** A port that can be listened on soon: the one asked for, or one that the system chooses (UD_PORT_IN_USE). */
+export async function freePort(address: ListenAddress): Promise<number> {
+  return await pRetry(() => portNow(address), {
+    ...{ retries: 1_000, factor: 1, minTimeout: LIMITS.poll, maxRetryTime: LIMITS.bind },
+    shouldRetry: ({ error }) => error instanceof UnideployError && error.code === 'UD_PORT_IN_USE',
+  });
+}
+
+async function portNow({ host, port }: ListenAddress): Promise<number> {
   const server = createServer();
   try {
     server.listen({ host, port });

@@ -10,7 +10,7 @@ const REVISIONS = [...CODE]
 const volumeOf = (number: number) => CODE.charAt(number - 1).repeat(64);
 
 function volumesKept(change: Partial<Holdings>): Record<number, string> {
-  const holdings = { revisions: REVISIONS, keep: 2, goal: 6, moving: [], ...change };
+  const holdings = { revisions: REVISIONS, keep: 2, goal: 6, previous: null, moving: [], ...change };
   const reasons = needed(holdings);
   return Object.fromEntries(
     REVISIONS.flatMap(({ number }) => {
@@ -31,6 +31,10 @@ describe('the artifacts that must stay for a service', () => {
     expect(Object.keys(volumesKept({ revisions }))).toEqual(['4', '6']);
   });
 
+  it('are those of what a rollback goes to, though others have become stable since', () => {
+    expect(volumesKept({ previous: 2 })).toMatchObject({ 2: 'site 2: what a rollback goes to' });
+  });
+
   it('are those of a rollout under way, wherever it is going', () => {
     expect(volumesKept({ moving: [6, 1] })).toMatchObject({ 1: 'site 1: of the rollout under way' });
   });
@@ -43,6 +47,8 @@ describe('the artifacts that must stay for a service', () => {
 
   it('are told with the strongest reason, where revisions share them', () => {
     const image = 'a'.repeat(64);
-    expect(needed({ revisions: REVISIONS, keep: 2, goal: 6, moving: [] }).get(image)).toBe('site 6: served');
+    expect(needed({ revisions: REVISIONS, keep: 2, goal: 6, previous: null, moving: [] }).get(image)).toBe(
+      'site 6: served',
+    );
   });
 });
