@@ -46,7 +46,6 @@ void write_text(const char *path, const char *text);
 void machine_mounts(void);
 void machine_modules(void);
 void machine_network(void);
-void machine_reseed(void);
 void machine_keep_slots(void);
 void machine_off(void) __attribute__((noreturn));
 

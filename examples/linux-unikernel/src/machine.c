@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/random.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <stdarg.h>
@@ -143,6 +142,12 @@ void machine_network(void)
     memcpy(&request.ifr_netmask, &mask, sizeof mask);
     ioctl(control, SIOCSIFNETMASK, &request);
     up(control, "eth0");
+    /* Of a new address that the card gets while it is up, when the machine is woken as another one's copy, everybody who knows
+     * the old one is to hear at once: their answers would go there. Said here, and not by each copy. */
+    int notify = open("/proc/sys/net/ipv4/conf/eth0/arp_notify", O_WRONLY | O_CLOEXEC);
+    if (write(notify, "1", 1) < 0)
+        say("nobody will be told of another address: %s", strerror(errno));
+    close(notify);
 
     struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
     route.rt_gateway = address_of(options.gateway);
@@ -150,34 +155,6 @@ void machine_network(void)
     if (ioctl(control, SIOCADDRT, &route) < 0)
         say("no route to %s: %s", options.gateway, strerror(errno));
     close(control);
-}
-
-/* A copy of a running machine draws its parent's random numbers until something new is mixed in.
- * The first bytes of the device may come from a buffer that was copied too, hence so many. */
-void machine_reseed(void)
-{
-    int device = open("/dev/hwrng", O_RDONLY | O_CLOEXEC);
-    if (device < 0)
-        return;
-    struct {
-        int bits, size;
-        unsigned char bytes[256];
-    } entropy = {.bits = 8 * 128};
-    ssize_t length = 0;
-    while (length < (ssize_t)sizeof entropy.bytes) {
-        ssize_t more = read(device, entropy.bytes + length, sizeof entropy.bytes - (size_t)length);
-        if (more <= 0)
-            break;
-        length += more;
-    }
-    close(device);
-    entropy.size = (int)length;
-    int random = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-    if (length == sizeof entropy.bytes) {
-        ioctl(random, RNDADDENTROPY, &entropy);
-        ioctl(random, RNDRESEEDCRNG);
-    }
-    close(random);
 }
 
 /* PCI hotplug by ACPI is announced by general purpose event 1: a machine that does not hear it never lets go of a device. */

@@ -63,11 +63,6 @@ static void set_mac(const char *text)
     for (int i = 0; i < 6; i++)
         request.ifr_hwaddr.sa_data[i] = (char)byte[i];
     snprintf(request.ifr_name, sizeof request.ifr_name, "eth0");
-    /* The card stays up; whoever knows the old address is told at once, or its answers would go there. */
-    int notify = open("/proc/sys/net/ipv4/conf/eth0/arp_notify", O_WRONLY | O_CLOEXEC);
-    if (write(notify, "1", 1) < 0)
-        say("nobody is told of the address: %s", strerror(errno));
-    close(notify);
     int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (ioctl(control, SIOCSIFHWADDR, &request) < 0)
         say("the network card keeps its address: %s", strerror(errno));
@@ -81,7 +76,6 @@ bool wake(const char *json)
     const char *time = value_of(json, "time"), *entropy = value_of(json, "entropy");
     if (!id || !mac || !time || !entropy)
         return false;
-    machine_reseed();
     mix_in(entropy);
     set_clock(atoll(time));
     if (sethostname(id, strcspn(id, "\"")) < 0)
