@@ -3,7 +3,7 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Hypervisor, InstanceSpec, VirtualMachine } from '../../../src/hypervisor/port.ts';
-import { runDirectory } from '../../../src/hypervisor/qemu/run-directory.ts';
+import { livingPid, runDirectory } from '../../../src/hypervisor/qemu/run-directory.ts';
 import { answersWith, ask, endpointOf, see } from '../../support/qemu/asking.ts';
 import { type World, world } from '../../support/qemu/world.ts';
 
@@ -142,14 +142,15 @@ describe('a copy', () => {
   test('that a controller had not woken when it died is taken away by the next', async () => {
     const stuck = hypervisor.launch(spec('site-2-4'), { key, wake: () => new Promise(() => {}) });
     stuck.catch(() => {});
-    await expect.poll(async () => (await hypervisor.list()).length, { timeout: 5_000 }).toBe(4);
+    const directory = runDirectory(here.state, 'site-2-4');
+    await expect.poll(() => livingPid(directory), { timeout: 5_000 }).not.toBeNull();
     const next = here.hypervisor();
     expect((await next.list()).map(({ spec: { id } }) => id).sort()).toEqual([
       'site-2-1',
       'site-2-2',
       'site-2-3',
     ]);
-    expect(existsSync(runDirectory(here.state, 'site-2-4').path)).toBe(false);
+    expect(existsSync(directory.path)).toBe(false);
     await hypervisor.close();
     hypervisor = next;
   });
