@@ -15,8 +15,10 @@ export interface Caller {
  * deadline: who has waited for too long gives up.
  */
 export class Dialing {
-  /** in the order of arrival; the first one's connection is being made */
+  /** in the order of arrival */
   readonly #callers = new Set<Caller>();
+  /** whose connection is being made; no more among the others where it has got another one meanwhile */
+  #dialled: Caller | undefined;
   #giveUp: (() => void) | undefined;
 
   /** Returns the way to give up. */
@@ -31,11 +33,14 @@ export class Dialing {
     return this.#firstForIdle() !== undefined;
   }
 
-  /** Gives an idle connection to the first who takes one: it is there sooner than a new one. */
+  /**
+   * Gives an idle connection to the first who takes one: it is there sooner than a new one. What is being made for that one is
+   * made all the same: where too few are kept, each request would begin one and give it up.
+   */
   give(connection: InstanceConnection): void {
     const caller = this.#firstForIdle();
     if (caller === undefined) return;
-    this.#leave(caller);
+    this.#callers.delete(caller);
     caller.takeIdle?.(connection);
   }
 
@@ -50,17 +55,20 @@ export class Dialing {
     if (first === undefined) return;
     const ended = () => {
       this.#giveUp = undefined;
+      this.#dialled = undefined;
       this.#callers.delete(first);
       this.#dial();
     };
+    this.#dialled = first;
     this.#giveUp = first.open(ended, ended);
   }
 
   #leave(caller: Caller): void {
-    const [first] = this.#callers;
-    if (!this.#callers.delete(caller) || caller !== first) return;
+    this.#callers.delete(caller);
+    if (caller !== this.#dialled) return;
     this.#giveUp?.();
     this.#giveUp = undefined;
+    this.#dialled = undefined;
     this.#dial();
   }
 }

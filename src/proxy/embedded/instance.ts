@@ -84,16 +84,29 @@ export class Instance implements Candidate {
     onFailed: (error: Error) => void,
     takeIdle?: (connection: InstanceConnection) => void,
   ): () => void {
+    let served = false;
+    const connected = (connection: InstanceConnection) => {
+      if (served) this.#onFree(connection, true);
+      else onConnected(connection);
+    };
+    const failing = (error: Error) => {
+      if (!served) onFailed(error);
+    };
     return this.#dialing.add({
       open: (made, failed) =>
         openInstanceConnection(
           this,
           this.#generation,
           this.#onFree,
-          inTurn(made, onConnected),
-          inTurn(failed, onFailed),
+          inTurn(made, connected),
+          inTurn(failed, failing),
         ),
-      ...(takeIdle && { takeIdle }),
+      ...(takeIdle && {
+        takeIdle: (connection: InstanceConnection) => {
+          served = true;
+          takeIdle(connection);
+        },
+      }),
     });
   }
 

@@ -52,12 +52,23 @@ test('an idle connection goes to the first who takes one, whose own is given up'
   expect(dialed).toEqual(['new only']);
 });
 
-test('the one that is being connected to takes an idle connection too', () => {
-  const { dialing, add, dialed, givenUp, got } = scene();
+test('who is being connected takes an idle connection too, and the new one is made all the same', () => {
+  const { dialing, add, dialed, givenUp, got, end } = scene();
   add('a', true);
   add('b', true);
   dialing.give(CONNECTION);
-  expect([got, givenUp, dialed]).toEqual([['a'], ['a'], ['a', 'b']]);
+  expect([got, givenUp, dialed]).toEqual([['a'], [], ['a']]);
+  end('a', 'made');
+  expect(dialed).toEqual(['a', 'b']);
+});
+
+test('who has got an idle connection and gives up ends nobody else’s', () => {
+  const { dialing, add, dialed, givenUp } = scene();
+  add('new only');
+  const giveUp = add('a', true);
+  dialing.give(CONNECTION);
+  giveUp();
+  expect([givenUp, dialed]).toEqual([[], ['new only']]);
 });
 
 function scene() {
