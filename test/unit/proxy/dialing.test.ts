@@ -37,7 +37,7 @@ test('giving up twice, or after the connection was made, ends nobody else’s', 
   expect(givenUp).toEqual([]);
 });
 
-test('an idle connection goes to the first who takes one, whose own is given up', () => {
+test('an idle connection goes to the first who takes one, who is not dialled any more then', () => {
   const { dialing, add, dialed, givenUp, got } = scene();
   add('new only');
   expect(dialing.wantsIdle).toBe(false);
